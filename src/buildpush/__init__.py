@@ -1,0 +1,1 @@
+"""Build container images and push them, with whichever backend is at hand."""

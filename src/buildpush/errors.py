@@ -1,0 +1,221 @@
+"""What went wrong: every failure buildpush raises, and the evidence each one carries.
+
+Branches mean remedies: the class tells the reader what to do next.
+
+    BuildpushError
+    ├── SpecError                       fix the input                    (ValueError)
+    │   ├── InvalidReferenceError
+    │   └── DockerfileError
+    ├── PlanError                       change the backend or the host
+    │   ├── BackendUnavailableError
+    │   ├── UnsupportedFeatureError
+    │   └── CredentialConflictError
+    ├── AuthError                       fix the credentials
+    │   └── PermissionDeniedError       ask for access
+    ├── BuildError                      fix the Dockerfile
+    ├── RegistryError                   talk to the registry
+    │   ├── NotFoundError               fix the name, or create it
+    │   ├── RegistryUnavailableError    try again later                  (retryable)
+    │   │   └── RateLimitedError        wait, or log in                  (retryable)
+    │   └── DigestMismatchError         trust nothing that was received
+    ├── StepTimeoutError                wait longer                      (TimeoutError)
+    └── StepCancelledError              nothing to fix
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attrs import field, frozen
+
+
+@frozen(kw_only=True)
+class SourceEvidence:
+    """The lines of a Dockerfile (or spec file) that are to blame.
+
+    *text* is the whole file; *first_line* and *last_line* count from 1 and include both ends.
+    """
+
+    filename: str
+    first_line: int
+    last_line: int
+    text: str = field(repr=False)
+
+    def render(self) -> str:
+        """Show the guilty lines with two lines of context either side."""
+        lines = self.text.splitlines()
+        start = max(1, self.first_line - 2)
+        stop = min(len(lines), self.last_line + 2)
+        rows = [
+            f"{'>' if self.first_line <= n <= self.last_line else ' '} {n:4d} | {lines[n - 1]}"
+            for n in range(start, stop + 1)
+        ]
+        return "\n".join([f"{self.filename}:{self.first_line}", *rows])
+
+
+@frozen(kw_only=True)
+class CommandEvidence:
+    """A process that failed; *argv* and *tail* (its last lines) are already redacted."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    tail: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """Show the command, its exit code and the last lines it wrote."""
+        head = f"$ {' '.join(self.argv)}\nexit code {self.exit_code}"
+        return "\n".join([head, *(f"  {line}" for line in self.tail)])
+
+
+@frozen(kw_only=True)
+class HttpEvidence:
+    """One exchange with a registry: never headers, never a query value that could be secret.
+
+    *codes* are the registry's own error codes (distribution-spec, "Error Codes") and *detail*
+    its bounded, redacted message.
+    """
+
+    method: str
+    url: str
+    status: int
+    codes: tuple[str, ...] = ()
+    detail: str = ""
+
+    def render(self) -> str:
+        """Show the request line, the status and what the registry said about it."""
+        tail = f" ({', '.join(self.codes)})" if self.codes else ""
+        said = f"\n  {self.detail}" if self.detail else ""
+        return f"{self.method} {self.url} -> {self.status}{tail}{said}"
+
+
+Evidence = SourceEvidence | CommandEvidence | HttpEvidence
+
+
+class BuildpushError(Exception):
+    """Base class: ``str(e)`` is one line, ``e.report()`` is the whole page.
+
+    *evidence* is a tuple of values that show what happened, *hint* the next move, *slug* names
+    the page under ``docs/errors/``, *retryable* says whether the same call may succeed later.
+    """
+
+    slug: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, evidence: tuple[Evidence, ...] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.evidence = evidence
+        self.hint = hint
+
+    def report(self) -> str:
+        """Join the message, each piece of evidence and the hint into one page of text."""
+        parts = [f"{self.slug}: {self.message}", *(e.render() for e in self.evidence)]
+        if self.hint:
+            parts.append(f"Hint: {self.hint}")
+        return "\n\n".join(parts)
+
+
+class SpecError(BuildpushError, ValueError):
+    """The input is wrong."""
+
+    slug = "spec-invalid"
+
+
+class InvalidReferenceError(SpecError):
+    """Text that is not an image reference, digest or platform."""
+
+    slug = "reference-invalid"
+
+
+class DockerfileError(SpecError):
+    """A Dockerfile that cannot be parsed or resolved; always carries `SourceEvidence`."""
+
+    slug = "dockerfile-invalid"
+
+
+class PlanError(BuildpushError):
+    """The spec is fine, but cannot be carried out here."""
+
+    slug = "plan-impossible"
+
+
+class BackendUnavailableError(PlanError):
+    """The backend is not installed, not running, or may not be used by this user."""
+
+    slug = "backend-unavailable"
+
+
+class UnsupportedFeatureError(PlanError):
+    """The backend cannot do something the spec or the Dockerfile asks for."""
+
+    slug = "feature-unsupported"
+
+
+class CredentialConflictError(PlanError):
+    """One docker config cannot hold two credentials for one host."""
+
+    slug = "credential-conflict"
+
+
+class AuthError(BuildpushError):
+    """No credential, a refused one, or a source of credentials that broke."""
+
+    slug = "auth-failed"
+
+
+class PermissionDeniedError(AuthError):
+    """The registry knows the caller, and does not let it do this."""
+
+    slug = "permission-denied"
+
+
+class BuildError(BuildpushError):
+    """The backend ran and the build failed."""
+
+    slug = "build-failed"
+
+
+class RegistryError(BuildpushError):
+    """The registry refused or misbehaved."""
+
+    slug = "registry-failed"
+
+
+class NotFoundError(RegistryError):
+    """The registry has no such repository, tag, manifest or blob."""
+
+    slug = "not-found"
+
+
+class RegistryUnavailableError(RegistryError):
+    """The registry could not be reached, broke off, or answered with a server error."""
+
+    slug = "registry-unavailable"
+    retryable = True
+
+
+class RateLimitedError(RegistryUnavailableError):
+    """The registry wants fewer requests; *retry_after* is in seconds, None when unsaid."""
+
+    slug = "rate-limited"
+    retry_after: float | None = None
+
+
+class DigestMismatchError(RegistryError):
+    """Bytes do not hash to the digest that names them."""
+
+    slug = "digest-mismatch"
+
+
+class StepTimeoutError(BuildpushError, TimeoutError):
+    """The step ran past its deadline."""
+
+    slug = "step-timeout"
+
+
+class StepCancelledError(BuildpushError):
+    """The step was cancelled by its caller."""
+
+    slug = "step-cancelled"

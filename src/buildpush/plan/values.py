@@ -1,0 +1,228 @@
+"""What a plan is made of: frozen values that everything below the planner trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from attrs import field, frozen
+
+from ..dockerfile.instructions import Dockerfile
+from ..oci import Digest, ImageReference, Platform, Repository
+
+
+# mypy's attrs plugin cannot solve a generic converter, so there is one per value type.
+def _copy_text(mapping: Mapping[str, str]) -> Mapping[str, str]:
+    return dict(mapping)
+
+
+def _copy_paths(mapping: Mapping[str, Path]) -> Mapping[str, Path]:
+    return dict(mapping)
+
+
+def _copy_origins(mapping: Mapping[Digest, Repository]) -> Mapping[Digest, Repository]:
+    return dict(mapping)
+
+
+class Feature(Enum):
+    """Something a backend may or may not do; the value completes “cannot …”."""
+
+    RUN = "execute RUN instructions"
+    MULTI_PLATFORM = "build for more than one platform"
+    FOREIGN_PLATFORM = "build for another platform than its own"
+    SECRETS = "mount build secrets"
+    SSH = "forward an SSH agent"
+    TARGET = "stop at a build stage"
+    HEREDOCS = "read here-documents"
+    RUN_MOUNTS = "honour RUN --mount"
+    RUN_NETWORK = "choose a network for RUN"
+    ADD_HOSTS = "add host names to RUN"
+    SHM_SIZE = "set the size of /dev/shm"
+    ULIMITS = "set ulimits"
+    CGROUP_PARENT = "choose a parent cgroup"
+    RESOURCES = "limit CPU and memory"
+    BUILD_CONTEXTS = "use named build contexts"
+    REMOTE_CONTEXT = "fetch the build context from a URL"
+    ANNOTATIONS = "set annotations"
+    NO_CACHE_FILTER = "ignore the cache for single stages"
+    REGISTRY_CACHE = "keep a cache in a registry"
+    CACHE_BACKENDS = "keep a cache outside a registry"
+    COMPRESSION = "choose the layers' compression"
+    REPRODUCIBLE = "build reproducibly"
+    SOURCE_DATE_EPOCH = "clamp timestamps to SOURCE_DATE_EPOCH"
+    PROVENANCE = "attach provenance"
+    SBOM = "attach an SBOM"
+    SQUASH = "squash layers"
+    RUN_AS_USER = "run as a given user"
+    EXPORT_LAYOUT = "export an OCI layout"
+    EXPORT_FILES = "export plain files"
+    PUSH_DIRECTLY = "push to a registry by itself"
+
+
+class Delivery(Enum):
+    """How the image leaves the backend."""
+
+    LAYOUT = "the backend exports an OCI layout and buildpush pushes it"
+    DIRECT = "the backend pushes by itself, and is given the credentials to do so"
+
+
+@frozen(kw_only=True)
+class Capabilities:
+    """What a backend says about itself, on this machine, now.
+
+    *platforms* are those it can execute RUN for; *notes* explain features that are absent
+    (“RUN: no user namespaces and not root”) by feature.
+    """
+
+    backend: str
+    version: str
+    features: frozenset[Feature] = frozenset()
+    platforms: tuple[Platform, ...] = ()
+    needs_root: bool = False
+    needs_daemon: bool = False
+    notes: Mapping[Feature, str] = field(factory=dict[Feature, str])
+
+
+@frozen(kw_only=True)
+class Cache:
+    """One place to import cache from or export it to.
+
+    *type* is registry, inline, local, gha, s3 or azblob; *attributes* are BuildKit's for it
+    (``ref``, ``mode``, ``dest``, …). Trouble with it fails the build only when *required*.
+    """
+
+    type: str
+    attributes: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    required: bool = False
+
+
+@frozen(kw_only=True)
+class Output:
+    """A place on disk that also gets the image.
+
+    *type* is ``oci`` (a folder, or a file for ``*.tar``), ``docker`` (an archive as ``docker
+    save`` writes it) or ``local`` (the image's files in a folder).
+    """
+
+    type: Literal["oci", "docker", "local"]
+    destination: Path
+
+
+@frozen(kw_only=True)
+class Resources:
+    """Limits or requests: *memory* in bytes, *cpus* in whole CPUs; None where unset."""
+
+    memory: int | None = None
+    cpus: float | None = None
+
+
+@frozen(kw_only=True)
+class Ulimit:
+    """One resource limit of RUN: *soft* and *hard* as setrlimit takes them, -1 for none."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@frozen(kw_only=True)
+class BuildRequest:
+    """All a backend is told. No credentials for pushing, no registry client, no display.
+
+    *context* is an absolute folder; *dockerfile* its parsed Dockerfile, *dockerfile_path* where
+    that was read. *secrets* and *ssh* map ids to files (or an agent's socket) only this run can
+    read. *references* are the names the image will get; *insecure* the registry hosts that may
+    be spoken to by plain HTTP or without checking certificates.
+    """
+
+    context: Path
+    dockerfile: Dockerfile
+    dockerfile_path: Path
+    references: tuple[ImageReference, ...] = ()
+    delivery: Delivery = Delivery.LAYOUT
+    target: str | None = None
+    platforms: tuple[Platform, ...] = ()
+    build_args: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    labels: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    annotations: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    secrets: Mapping[str, Path] = field(factory=dict[str, Path], converter=_copy_paths)
+    ssh: Mapping[str, Path] = field(factory=dict[str, Path], converter=_copy_paths)
+    build_contexts: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    network: str = "default"
+    add_hosts: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    shm_size: int | None = None
+    ulimits: tuple[Ulimit, ...] = ()
+    cgroup_parent: str | None = None
+    limits: Resources = field(factory=Resources)
+    requests: Resources = field(factory=Resources)
+    run_as_user: int | None = None
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    pull: bool = False
+    cache_from: tuple[Cache, ...] = ()
+    cache_to: tuple[Cache, ...] = ()
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    compression_level: int | None = None
+    reproducible: bool | Literal["strict"] = False
+    source_date_epoch: int | None = None
+    provenance: str | None = None
+    sbom: bool = False
+    optimize: bool = False
+    squash: bool = False
+    mirrors: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    insecure: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class LayoutArtifact:
+    """An image on disk, as an OCI layout; still to be pushed.
+
+    *digest* names its manifest or index. A blob listed in *origins* may be absent from the
+    layout: it is already in that repository, to be mounted or fetched from there.
+    """
+
+    path: Path
+    digest: Digest
+    origins: Mapping[Digest, Repository] = field(
+        factory=dict[Digest, Repository], converter=_copy_origins
+    )
+
+
+@frozen(kw_only=True)
+class PushedArtifact:
+    """An image the backend has already put in the registry."""
+
+    digest: Digest
+
+
+Artifact = LayoutArtifact | PushedArtifact
+
+
+@frozen(kw_only=True)
+class ImageSummary:
+    """One platform's image: digests of manifest and config, *size* in bytes as stored."""
+
+    digest: Digest
+    config: Digest
+    size: int
+    layers: int
+
+
+@frozen(kw_only=True)
+class BuildResult:
+    """What a finished step hands back.
+
+    *digest* was read back from the registry for every tag (or computed from the layout when
+    nothing was pushed); *references* are pinned: ``name:tag@digest``; *outputs* are the files
+    written beside the push; *seconds* is the whole run's wall time.
+    """
+
+    digest: Digest
+    references: tuple[ImageReference, ...]
+    images: Mapping[Platform, ImageSummary]
+    backend: Capabilities
+    seconds: float
+    outputs: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()

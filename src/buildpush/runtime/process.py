@@ -1,0 +1,178 @@
+"""Run programs: stream their lines, keep a tail, die promptly. The only import of subprocess."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from attrs import define, frozen
+
+from ..errors import CommandEvidence
+from ..events import Stream
+from . import CancelToken, Run
+
+GRACE_SECONDS: Final = 2.0
+TAIL_LINES: Final = 40
+_LINE_LIMIT: Final = 1 << 16
+
+
+@define(eq=False)
+class Child:
+    """A running program and its three pipes, in bytes."""
+
+    process: subprocess.Popen[bytes]
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    @property
+    def pid(self) -> int:
+        """The program's process id, which is also its process group's."""
+        return self.process.pid
+
+    def wait(self) -> int:
+        """Wait for the end; the exit code, negative for a signal."""
+        return self.process.wait()
+
+
+@contextmanager
+def start(
+    argv: Sequence[str],
+    *,
+    cancel: CancelToken,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+    grace: float = GRACE_SECONDS,
+) -> Generator[Child]:
+    """Start *argv* in a process group of its own, and leave none of the group behind.
+
+    Cancelling *cancel* sends SIGTERM to the group and, after *grace* seconds, SIGKILL; so does
+    leaving the block while the program runs. Raises `FileNotFoundError` or `PermissionError`
+    when the program cannot be started.
+    """
+    cancel.check()
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env),
+        cwd=cwd,
+        pass_fds=tuple(pass_fds),
+        start_new_session=True,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    undo = cancel.on_cancel(lambda: _signal(process.pid, signal.SIGTERM))
+    timer = _killer(process, cancel, grace)
+    try:
+        yield Child(process, process.stdin, process.stdout, process.stderr)
+    finally:
+        undo()
+        if process.poll() is None:
+            _signal(process.pid, signal.SIGTERM)
+            try:
+                process.wait(grace)
+            except subprocess.TimeoutExpired:
+                _signal(process.pid, signal.SIGKILL)
+                process.wait()
+        _signal(process.pid, signal.SIGKILL)  # children that outlived their parent
+        timer()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def _killer(
+    process: subprocess.Popen[bytes], cancel: CancelToken, grace: float
+) -> Callable[[], None]:
+    """Arrange for SIGKILL *grace* seconds after a cancel. Returns an undo."""
+    over = threading.Event()
+
+    def insist() -> None:
+        if not over.wait(grace):
+            _signal(process.pid, signal.SIGKILL)
+
+    undo = cancel.on_cancel(threading.Thread(target=insist, daemon=True).start)
+
+    def stop() -> None:
+        undo()
+        over.set()
+
+    return stop
+
+
+def _signal(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+@frozen(kw_only=True)
+class Completed:
+    """How a command ended; *stdout* holds its whole output when that was asked for."""
+
+    exit_code: int
+    evidence: CommandEvidence
+    stdout: bytes = b""
+
+
+def run_command(
+    argv: Sequence[str],
+    *,
+    run: Run,
+    env: Mapping[str, str],
+    on_line: Callable[[Stream, str], None] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes = b"",
+    grace: float = GRACE_SECONDS,
+) -> Completed:
+    """Run *argv* to its end, or until the run is cancelled, which raises the reason.
+
+    Each redacted line goes to *on_line* (called from two threads); the last 40 lines go into
+    the evidence. Without *on_line*, stdout is collected and returned instead.
+    """
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    collected: list[bytes] = []
+
+    def pump(pipe: IO[bytes], stream: Stream) -> None:
+        for raw in iter(lambda: pipe.readline(_LINE_LIMIT), b""):
+            if on_line is None and stream == "stdout":
+                collected.append(raw)
+                continue
+            line = run.redact(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            tail.append(line)
+            if on_line is not None:
+                on_line(stream, line)
+
+    with start(argv, cancel=run.cancel, env=env, cwd=cwd, grace=grace) as child:
+        pumps = [
+            threading.Thread(target=pump, args=(child.stdout, "stdout"), daemon=True),
+            threading.Thread(target=pump, args=(child.stderr, "stderr"), daemon=True),
+        ]
+        for thread in pumps:
+            thread.start()
+        with suppress(BrokenPipeError):
+            child.stdin.write(stdin)
+            child.stdin.close()
+        exit_code = child.wait()
+        # A grandchild may hold the pipes open for ever: the leader's end is the command's end.
+        for thread in pumps:
+            thread.join(grace)
+        _signal(child.pid, signal.SIGKILL)
+        for thread in pumps:
+            thread.join()
+    run.cancel.check()
+    return Completed(
+        exit_code=exit_code,
+        evidence=CommandEvidence(
+            argv=tuple(run.redact(arg) for arg in argv), exit_code=exit_code, tail=tuple(tail)
+        ),
+        stdout=b"".join(collected),
+    )
