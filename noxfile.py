@@ -1,0 +1,60 @@
+"""The project's checks: ``nox`` runs all three sessions."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.4"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_external_run = True
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(*names: str) -> list[str]:
+    return [
+        package for name in names for package in nox.project.dependency_groups(PYPROJECT, name)
+    ]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, spelling, and the layers of the architecture."""
+    session.install("-e", ".", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", "src", "tests", "docs", "README.md", "changelog.d")
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict and basedpyright, on the package and on the public API as it is used."""
+    session.install("-e", ".", *group("type", "test"))
+    session.run("mypy")
+    session.run("basedpyright", "--warnings")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit and integration tests under coverage, with the engines that Debian has.
+
+    On Debian, as root or with sudo, missing engines are installed first, and from then on a
+    missing one is a failure; elsewhere it is a skip that says so.
+    """
+    session.install("-e", ".", *group("test", "notebooks"))
+    if shutil.which("apt-get") and (os.geteuid() == 0 or shutil.which("sudo")):
+        session.run("sh", "tests/provision.sh", external=True)
+        session.env["BUILDPUSH_REQUIRE_ENGINES"] = "1"
+    else:
+        session.warn("cannot install engines here: integration tests that need them will skip")
+    session.run("coverage", "erase")
+    for old in Path().glob(".coverage.*"):
+        old.unlink()
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["tests"]))
+    session.run("coverage", "combine", "--quiet")
+    # A run of chosen tests proves nothing about the whole.
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))

@@ -1,0 +1,51 @@
+"""One line per event: for CI logs and pipes."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from attrs import define, field
+
+from ..events import (
+    Event,
+    PhaseStarted,
+    RunState,
+    TaskFinished,
+    TaskLog,
+    TaskProgress,
+    TaskStarted,
+    Warned,
+)
+
+
+@define(eq=False)
+class PlainRenderer:
+    """Writes each event as a line: seconds since the start, then what happened."""
+
+    stream: TextIO
+    state: RunState = field(factory=RunState, init=False)
+
+    def __call__(self, event: Event) -> None:
+        """Draw *event*."""
+        self.state = self.state.after(event)
+        line = self._line(event)
+        if line:
+            self.stream.write(f"{event.at:8.2f}  {line}\n")
+            self.stream.flush()
+
+    def _line(self, event: Event) -> str:
+        match event:
+            case PhaseStarted(phase=phase):
+                return f"== {phase.value} =="
+            case TaskStarted(title=title):
+                return title
+            case TaskLog(line=line):
+                return f"  | {line}"
+            case TaskFinished(task=task, outcome=outcome):
+                ended = self.state.tasks[task]
+                took = (ended.ended or 0.0) - ended.started
+                return f"{outcome.upper():6} {ended.title} ({took:.2f} s)"
+            case Warned(message=message):
+                return f"warning: {message}"
+            case TaskProgress():
+                return ""
