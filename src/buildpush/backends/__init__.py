@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol, runtime_checkable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..auth import Keychain
-from ..errors import BackendUnavailableError, PlanError
-from ..plan import Artifact, BuildRequest, Capabilities
+from ..errors import BackendUnavailableError, BuildpushError, PlanError
+from ..plan import Artifact, BuildRequest, Capabilities, Plan
 from ..runtime import Run
 
-__all__ = ["AUTO_ORDER", "Backend", "BackendCatalog", "BackendFactory"]
+__all__ = ["AUTO_ORDER", "Backend", "BackendCatalog", "BackendFactory", "choose"]
 
 GROUP: Final = "buildpush.backends"
 AUTO_ORDER: Final = ("native", "buildx", "docker", "buildah", "kaniko")
@@ -72,3 +72,33 @@ class BackendCatalog:
                 f"backend {name!r} cannot be imported: {error}"
             ) from error
         return factory()
+
+
+def choose(
+    names: Sequence[str], catalog: BackendCatalog, plan: Callable[[Capabilities], Plan]
+) -> tuple[Backend, Plan]:
+    """The first of *names* that is installed, works here and can carry out the plan.
+
+    The plan keeps the reasons why earlier ones were passed over. With one name its own error is
+    raised; with several, a `PlanError` that lists every refusal, in order.
+    """
+    refusals: list[tuple[str, BuildpushError]] = []
+    for name in names:
+        if len(names) > 1 and name not in catalog.entries:
+            continue
+        try:
+            backend = catalog.load(name)
+            made = plan(backend.probe())
+        except PlanError as error:
+            if len(names) == 1:
+                raise
+            refusals.append((name, error))
+        else:
+            passed_over = tuple(f"{refused}: {error.message}" for refused, error in refusals)
+            return backend, evolve(made, passed_over=passed_over)
+    reasons = "; ".join(f"{name}: {error.message}" for name, error in refusals)
+    raise PlanError(
+        f"no backend can do this here: {reasons or 'none is installed'}",
+        evidence=tuple(piece for _, error in refusals for piece in error.evidence),
+        hint="; ".join(dict.fromkeys(error.hint for _, error in refusals if error.hint)),
+    )

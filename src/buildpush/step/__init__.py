@@ -1,0 +1,226 @@
+"""The one object most people need: settings in, result out, sync or async."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+from attrs import evolve
+from pydantic import ConfigDict, SkipValidation
+
+from ..auth import Chain, Keychain, PullOnly
+from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
+from ..errors import SpecError
+from ..events import Event, EventSink, Phase, PhaseStarted, Warned
+from ..plan import BuildResult, Capabilities, Delivery, Plan, make_plan
+from ..runtime import CancelToken, Deadline, Environment, Run
+from ..spec import StepSpec
+from .streams import AsyncEventStream, Body, EventStream, Worker
+
+__all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
+
+
+def _ignore(_: Event) -> None:
+    """The display of somebody who does not look."""
+
+
+class BuildAndPushStep(StepSpec):
+    """Builds one image and pushes it. Holds no state: run it as often as you like.
+
+    The settings say *what* (see `StepSpec`); *backend* says *how*: the name of an installed
+    backend, ``"auto"`` for the first that can, or an object of your own; *auth* says *who*:
+    keychains, asked in order, before the ambient docker configuration.
+
+    Raises `SpecError` when a setting is wrong; every fault is in its message.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    backend: Annotated[str | Backend, SkipValidation] = "auto"
+    auth: Annotated[Sequence[Keychain], SkipValidation] = ()
+
+    def plan(self, *, backend: str | Backend | None = None) -> Plan:
+        """Resolve the settings against a backend, without building anything.
+
+        Reads the Dockerfile and probes the backend; raises `DockerfileError`, or `PlanError`
+        with every reason why it cannot be done here.
+        """
+        return self._choose(backend or self.backend, Environment.current())[1]
+
+    def run(
+        self,
+        *,
+        backend: str | Backend | None = None,
+        on_event: EventSink = _ignore,
+        cancel: CancelToken | None = None,
+    ) -> BuildResult:
+        """Build and push. *on_event* is called in this thread, one event at a time.
+
+        *backend* overrides the step's own for this run; flipping *cancel* from another thread
+        stops it. Raises a `BuildpushError`; whatever was started is gone by then.
+        """
+        with self.stream(backend=backend, cancel=cancel) as stream:
+            for event in stream:
+                on_event(event)
+            return stream.result
+
+    async def arun(
+        self,
+        *,
+        backend: str | Backend | None = None,
+        on_event: EventSink = _ignore,
+        cancel: CancelToken | None = None,
+    ) -> BuildResult:
+        """`run`, awaitable, on asyncio or trio. Cancelling the task stops the build first."""
+        async with self.astream(backend=backend, cancel=cancel) as stream:
+            async for event in stream:
+                on_event(event)
+            return stream.result
+
+    @contextmanager
+    def stream(
+        self, *, backend: str | Backend | None = None, cancel: CancelToken | None = None
+    ) -> Generator[EventStream]:
+        """Iterate over a run's events; leaving the block early stops the run."""
+        events: SimpleQueue[Event | None] = SimpleQueue()
+        worker = Worker(
+            self._body(backend),
+            emit=events.put,
+            close=lambda: events.put(None),
+            cancel=cancel or CancelToken(),
+        )
+        try:
+            yield EventStream(worker, iter(events.get, None))
+        finally:
+            worker.stop()
+
+    @asynccontextmanager
+    async def astream(
+        self, *, backend: str | Backend | None = None, cancel: CancelToken | None = None
+    ) -> AsyncGenerator[AsyncEventStream]:
+        """`stream`, for ``async with`` and ``async for``."""
+        send, receive = anyio.create_memory_object_stream[Event](math.inf)
+        loop = anyio.lowlevel.current_token()
+        worker = Worker(
+            self._body(backend),
+            emit=lambda event: anyio.from_thread.run_sync(send.send_nowait, event, token=loop),
+            close=lambda: anyio.from_thread.run_sync(send.close, token=loop),
+            cancel=cancel or CancelToken(),
+        )
+        try:
+            yield AsyncEventStream(worker, receive)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(worker.stop)
+            receive.close()
+
+    def _body(self, backend: str | Backend | None) -> Body:
+        def body(emit: EventSink, cancel: CancelToken) -> BuildResult:
+            return self._execute(backend or self.backend, emit, cancel)
+
+        return body
+
+    def _execute(
+        self, backend: str | Backend, emit: EventSink, cancel: CancelToken
+    ) -> BuildResult:
+        """The whole of a run, top to bottom. Everything else in this file is plumbing."""
+        from ..auth.files import ambient
+        from .delivery import deliver, write_secrets  # lazily: it loads the HTTP client
+
+        environment = Environment.current()
+        with _workdir(environment) as folder, Deadline(cancel, self.timeout):
+            warnings: list[str] = []
+            run = Run(
+                workdir=folder,
+                cancel=cancel,
+                sink=_noting(emit, warnings),
+                environment=environment,
+            )
+            run.emit(PhaseStarted(at=run.now, phase=Phase.PLAN))
+            chosen, plan = self._choose(backend, environment)
+            for warning in plan.warnings:
+                run.warn(warning)
+            keychain = Chain((*self.auth, ambient(run)))
+            request = evolve(plan.request, secrets=write_secrets(plan.secrets, run))
+            run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
+            direct = request.delivery is Delivery.DIRECT
+            artifact = chosen.build(request, keychain if direct else PullOnly(keychain), run)
+            cancel.check()
+            result = deliver(artifact, plan, keychain, run)
+            return evolve(result, seconds=run.now, warnings=tuple(warnings))
+
+    def _choose(
+        self, backend: str | Backend, environment: Environment
+    ) -> tuple[Backend, Plan]:
+        from ..dockerfile import parse
+        from ..oci import Platform
+
+        path = _dockerfile_path(self.context, self.dockerfile, environment)
+        dockerfile = parse(_read(path), filename=str(self.dockerfile))
+
+        def plan_for(capabilities: Capabilities) -> Plan:
+            return make_plan(
+                self,
+                capabilities,
+                dockerfile=dockerfile,
+                context=environment.cwd / self.context,
+                dockerfile_path=path,
+                host=Platform.host(),
+            )
+
+        if not isinstance(backend, str):
+            return backend, plan_for(backend.probe())
+        catalog = BackendCatalog.discover()
+        names = AUTO_ORDER if backend == "auto" else (backend,)
+        return choose(names, catalog, plan_for)
+
+
+def _dockerfile_path(context: Path, dockerfile: Path, environment: Environment) -> Path:
+    """Find the Dockerfile: in the build context, else from the current folder, as kaniko does."""
+    folder = environment.cwd / context
+    if not folder.is_dir():
+        raise SpecError(f"context: no such folder: {context}", hint="give the folder to build")
+    candidates = (folder / dockerfile, environment.cwd / dockerfile)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SpecError(
+        f"dockerfile: no such file: {dockerfile}",
+        hint=f"looked for {' and '.join(dict.fromkeys(str(c) for c in candidates))}",
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"dockerfile: cannot read {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _workdir(environment: Environment) -> Generator[Path]:
+    """A private folder for one run, removed whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="buildpush-", dir=environment.temporary))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _noting(emit: EventSink, warnings: list[str]) -> EventSink:
+    def sink(event: Event) -> None:
+        if isinstance(event, Warned):
+            warnings.append(event.message)
+        emit(event)
+
+    return sink
