@@ -1,0 +1,137 @@
+"""The command line: arguments in, exit code out; progress on stderr, the result on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+from ..errors import (
+    AuthError,
+    BuildError,
+    BuildpushError,
+    PlanError,
+    RegistryError,
+    SpecError,
+    StepCancelledError,
+    StepTimeoutError,
+)
+from ..runtime import CancelToken
+
+__all__ = ["EXIT_CODES", "main"]
+
+EXIT_CODES: Final[tuple[tuple[type[BuildpushError], int], ...]] = (
+    (SpecError, 2),
+    (PlanError, 3),
+    (AuthError, 4),
+    (BuildError, 5),
+    (RegistryError, 6),
+    (StepTimeoutError, 7),
+    (StepCancelledError, 130),
+    (BuildpushError, 1),
+)
+"""What each branch of the error tree exits with; 0 is success, 2 is also argparse's own."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (see `EXIT_CODES`).
+
+    SIGINT and SIGTERM stop the run, wait until everything it started is gone, and exit with 130
+    and 143.
+    """
+    arguments = _parser().parse_args(argv)
+    from . import commands
+
+    cancel = CancelToken()
+    caught: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+        cancel.cancel(StepCancelledError(f"stopped by {signal.Signals(number).name}"))
+
+    previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        run = {
+            "build": commands.build,
+            "plan": commands.plan,
+            "doctor": commands.doctor,
+            "demo": commands.demo,
+        }[arguments.command]
+        run(arguments, cancel)
+    except BuildpushError as error:
+        print(f"buildpush: {error.report()}", file=sys.stderr)
+        if caught:
+            return 128 + caught[0]
+        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m buildpush", description="Build container images and push them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="build an image and push it")
+    _step_arguments(build)
+    build.add_argument("--plan", action="store_true", help="say what would be done, and stop")
+    build.add_argument("--json", action="store_true", help="print the result as JSON")
+    build.add_argument(
+        "--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr"
+    )
+    plan = commands.add_parser("plan", help="say what would be done; build nothing")
+    _step_arguments(plan)
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    demo = commands.add_parser(
+        "demo", help="build the shipped example and push it to a registry of its own; no network"
+    )
+    demo.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _step_arguments(parser: argparse.ArgumentParser) -> None:
+    """The settings of a step that have an option; the names are those of ``docker build``."""
+    add = parser.add_argument
+    add("context", metavar="CONTEXT", help="the build context: a folder")
+    add("--repo", required=True, help="the repository to push to, without tag")
+    add("--tag", "-t", dest="tags", action="append", help="a tag; may be repeated")
+    add("--backend", default="auto", help="native, auto, or another installed backend")
+    add("--file", "-f", dest="dockerfile", help="the Dockerfile; CONTEXT/Dockerfile if not given")
+    add("--target", help="the stage to build")
+    for option, dest, metavar in (
+        ("--build-arg", "build_args", "NAME[=VALUE]"),
+        ("--label", "labels", "NAME=VALUE"),
+        ("--annotation", "annotations", "NAME=VALUE"),
+        ("--build-context", "build_contexts", "NAME=PLACE"),
+        ("--add-host", "add_hosts", "NAME=ADDRESS"),
+    ):
+        add(option, dest=dest, action="append", metavar=metavar, help="may be repeated")
+    add(
+        "--secret",
+        dest="secrets",
+        action="append",
+        metavar="id=ID,src=FILE|env=NAME",
+        help="a secret for RUN --mount=type=secret; may be repeated",
+    )
+    add("--platform", dest="platforms", action="append", metavar="OS/ARCH[,…]")
+    add("--no-cache", action="store_true", help="execute every step anew")
+    add("--pull", action="store_true", help="always look for newer base images")
+    add("--no-push", action="store_true", help="build only")
+    add(
+        "--output",
+        "-o",
+        dest="outputs",
+        action="append",
+        metavar="type=oci|docker|local,dest=PATH",
+        help="also write the image there; may be repeated",
+    )
+    add("--insecure", action="append", metavar="HOST", help="a registry to reach by plain HTTP")
+    add("--network", choices=("default", "host", "none"), help="the network of RUN")
+    add("--timeout", help="such as 90s, 10m or 1h 30m")
