@@ -1,0 +1,306 @@
+"""Tar entries in and out of bytes: what layers are made of, deterministic and fast.
+
+Standard library only, and nothing of buildpush: a bare interpreter loads this file by its path.
+Writes POSIX ustar, with PAX records where ustar cannot say it; reads what docker, BuildKit and
+GNU tar write. The rules for names inside a layer are those of the OCI image-spec, “layer.md”.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import tarfile
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import BinaryIO, Final, Literal, NamedTuple, cast
+
+BLOCK: Final = 512
+END: Final = bytes(2 * BLOCK)
+"""What closes an archive."""
+WHITEOUT: Final = ".wh."
+"""A file of this prefix deletes its namesake of the layers below."""
+OPAQUE: Final = ".wh..wh..opq"
+"""A file of this name hides all that the layers below have in its directory."""
+
+Kind = Literal["file", "dir", "symlink", "hardlink", "char", "block", "fifo"]
+
+_FLAGS: Final[Mapping[Kind, bytes]] = {
+    "file": b"0",
+    "hardlink": b"1",
+    "symlink": b"2",
+    "char": b"3",
+    "block": b"4",
+    "dir": b"5",
+    "fifo": b"6",
+}
+_KINDS: Final[Mapping[bytes, Kind]] = {
+    **{flag: kind for kind, flag in _FLAGS.items()},
+    tarfile.AREGTYPE: "file",
+    tarfile.CONTTYPE: "file",
+    tarfile.GNUTYPE_SPARSE: "file",
+}
+_HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x16s155s12x")
+_MAGIC: Final = b"ustar\x0000"
+_NO_DEVICE: Final = b"0000000\x000000000\0"
+_XATTR: Final = "SCHILY.xattr."
+_NO_XATTRS: Final[Mapping[str, bytes]] = MappingProxyType({})
+_BUFFER: Final = 1 << 20
+_MAX_ID: Final = 0o7777777
+_MAX_NUMBER: Final = 0o77777777777
+
+
+class TarError(ValueError):
+    """Bytes that are no tar, or an entry that has no place in a layer."""
+
+
+class Entry(NamedTuple):
+    """One file of an archive.
+
+    *name* is relative, without leading ``./`` or ``/`` and without trailing slash; the root is
+    ``""``. Bytes that are not UTF-8 are surrogate escapes. *link* is a symlink's text or the
+    name of a hard link's first entry; *size* (bytes) is 0 unless *kind* is ``file``.
+    """
+
+    name: str
+    kind: Kind
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    link: str = ""
+    major: int = 0
+    minor: int = 0
+    xattrs: Mapping[str, bytes] = _NO_XATTRS
+
+
+def padding(size: int) -> bytes:
+    """The zero bytes after a body of *size* bytes."""
+    return bytes(-size % BLOCK)
+
+
+def pack(entry: Entry) -> bytes:
+    """The header blocks of *entry*, the same bytes for the same entry always.
+
+    Raises `ValueError` for a name with a NUL, a negative size and a device number over 2097151.
+    """
+    records: dict[str, bytes] = {}
+    seconds, fraction = divmod(entry.mtime_ns, 1_000_000_000)
+    if fraction or not 0 <= seconds <= _MAX_NUMBER:
+        records["mtime"] = _seconds(entry.mtime_ns)
+        seconds = min(max(seconds, 0), _MAX_NUMBER)
+    size = entry.size if entry.kind == "file" else 0
+    if size > _MAX_NUMBER:
+        records["size"] = b"%d" % size
+        size = 0
+    uid, gid = entry.uid, entry.gid
+    if not 0 <= uid <= _MAX_ID:
+        records["uid"] = b"%d" % uid
+        uid = 0
+    if not 0 <= gid <= _MAX_ID:
+        records["gid"] = b"%d" % gid
+        gid = 0
+    name = entry.name
+    if entry.kind == "dir":
+        name = f"{name}/" if name else "./"
+    prefix, base = _name(name, records)
+    link = _text(entry.link, "linkpath", records) if entry.link else b""
+    for key, value in entry.xattrs.items():
+        records[_XATTR + key] = value
+    device = _device(entry) if entry.kind in ("char", "block") else _NO_DEVICE
+    if size < 0:
+        raise ValueError(f"{entry.name!r}: the size is negative")
+    header = _block(
+        base,
+        entry.mode & 0o7777,
+        (uid, gid),
+        size,
+        seconds,
+        _FLAGS[entry.kind],
+        link,
+        device,
+        prefix,
+    )
+    return _pax(records) + header if records else header
+
+
+def _block(
+    name: bytes,
+    mode: int,
+    owner: tuple[int, int],
+    size: int,
+    seconds: int,
+    flag: bytes,
+    link: bytes,
+    device: bytes,
+    prefix: bytes,
+) -> bytes:
+    """One ustar header block; without user names, which no two machines agree on."""
+    block = _HEADER.pack(
+        name,
+        b"%07o\0" % mode,
+        b"%07o\0" % owner[0],
+        b"%07o\0" % owner[1],
+        b"%011o\0" % size,
+        b"%011o\0" % seconds,
+        b"        ",
+        flag,
+        link,
+        _MAGIC,
+        device,
+        prefix,
+    )
+    return b"%b%06o\0 %b" % (block[:148], sum(block), block[156:])
+
+
+def _name(name: str, records: dict[str, bytes]) -> tuple[bytes, bytes]:
+    """Split *name* into ustar's prefix and name, or record it as PAX ``path``."""
+    if len(name) <= 100 and name.isascii() and "\0" not in name:
+        return b"", name.encode()
+    raw = _text(name, "path", records, limit=256)
+    if "path" in records or len(raw) <= 100:
+        return b"", raw[:100]
+    cut = raw.rfind(b"/", 0, min(156, len(raw) - 1))
+    if cut <= 0 or len(raw) - cut - 1 > 100:
+        records["path"] = raw
+        return b"", raw[:100]
+    return raw[:cut], raw[cut + 1 :]
+
+
+def _text(text: str, key: str, records: dict[str, bytes], limit: int = 100) -> bytes:
+    """*text* as a header field, and as the PAX record *key* when that field cannot hold it.
+
+    PAX says UTF-8: a short name that is not UTF-8 goes raw into the field, where every reader
+    takes bytes as they are; a long one has no better place than the record.
+    """
+    raw = text.encode("utf-8", "surrogateescape")
+    if b"\0" in raw:
+        raise ValueError(f"a name in an archive cannot hold a NUL: {text[:80]!r}")
+    if len(raw) > limit or not (text.isascii() or _escaped(text)):
+        records[key] = raw
+        return raw[:100]
+    return raw
+
+
+def _escaped(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _device(entry: Entry) -> bytes:
+    if not (0 <= entry.major <= _MAX_ID and 0 <= entry.minor <= _MAX_ID):
+        raise ValueError(f"{entry.name!r}: the device number does not fit a tar header")
+    return b"%07o\0%07o\0" % (entry.major, entry.minor)
+
+
+def _seconds(nanoseconds: int) -> bytes:
+    """Decimal seconds with no more digits than needed, as Go writes PAX times."""
+    sign = b"-" if nanoseconds < 0 else b""
+    whole, fraction = divmod(abs(nanoseconds), 1_000_000_000)
+    digits = (b"%09d" % fraction).rstrip(b"0")
+    return sign + b"%d" % whole + (b"." + digits if digits else b"")
+
+
+def _pax(records: Mapping[str, bytes]) -> bytes:
+    """An extended header (pax, “pax Extended Header”) with *records* in order of their keys."""
+    body = b"".join(_record(key, records[key]) for key in sorted(records))
+    header = _block(b"././@PaxHeader", 0o644, (0, 0), len(body), 0, b"x", b"", _NO_DEVICE, b"")
+    return header + body + padding(len(body))
+
+
+def _record(key: str, value: bytes) -> bytes:
+    tail = b" %b=%b\n" % (key.encode("utf-8", "surrogateescape"), value)
+    length = len(tail)
+    total = length + len(str(length))
+    total = length + len(
+        str(total)
+    )  # the length counts its own digits, of which one more may come
+    return b"%d%b" % (total, tail)
+
+
+class _Info(tarfile.TarInfo):
+    """A header whose faults stop the reading; tarfile takes them for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.TarError as error:
+            if not buf or (len(buf) == BLOCK and not any(buf)):
+                raise
+            raise TarError(f"a header of the archive is damaged: {error}") from error
+
+
+def read(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO]]:
+    """Yield each entry of an uncompressed tar with its content, in the archive's order.
+
+    Read a body before asking for the next entry; what is not read is skipped. Sparse files
+    arrive expanded, names relative and clean. Entries that share a name are all delivered: the
+    last one counts. Raises `TarError` for bytes that are no tar, and names an entry that would
+    leave the archive's root or is of an unknown kind.
+    """
+    try:
+        with tarfile.open(
+            fileobj=stream,
+            mode="r|",
+            bufsize=_BUFFER,
+            tarinfo=_Info,
+            encoding="utf-8",
+            errors="surrogateescape",
+        ) as archive:
+            while (info := archive.next()) is not None:
+                # It would remember every entry; typeshed does not know the attribute.
+                cast("list[object]", vars(archive)["members"]).clear()
+                entry = _entry(info)
+                body = archive.extractfile(info) if entry.kind == "file" else None
+                yield entry, cast("BinaryIO", body or io.BytesIO())
+    except tarfile.TarError as error:
+        raise TarError(f"the archive is damaged: {error}") from error
+
+
+def _entry(info: tarfile.TarInfo) -> Entry:
+    kind = _KINDS.get(info.type)
+    if kind is None:
+        raise TarError(f"{info.name!r}: an entry of the unknown type {info.type!r}")
+    pax = info.pax_headers
+    link = info.linkname
+    return Entry(
+        name=_relative(info.name, info.name),
+        kind=kind,
+        mode=info.mode & 0o7777,
+        uid=info.uid,
+        gid=info.gid,
+        size=info.size if kind == "file" else 0,
+        mtime_ns=_nanoseconds(pax["mtime"]) if "mtime" in pax else int(info.mtime) * 1_000_000_000,
+        link=_relative(link, info.name) if kind == "hardlink" else link,
+        major=info.devmajor if kind in ("char", "block") else 0,
+        minor=info.devminor if kind in ("char", "block") else 0,
+        xattrs={
+            key[len(_XATTR) :]: value.encode("utf-8", "surrogateescape")
+            for key, value in pax.items()
+            if key.startswith(_XATTR)
+        }
+        if pax
+        else _NO_XATTRS,
+    )
+
+
+_UNCLEAN: Final = re.compile(r"^/|^\.$|^\./|//|/\.(?:/|$)|/$|(?:^|/)\.\.(?:/|$)")
+
+
+def _relative(name: str, entry: str) -> str:
+    """*name* without leading slashes and needless parts; refuse one that climbs."""
+    if not _UNCLEAN.search(name):
+        return name
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise TarError(f"{entry[:255]!r}: an entry of a layer cannot leave its root with '..'")
+    return "/".join(parts)
+
+
+def _nanoseconds(text: str) -> int:
+    try:
+        return int(Decimal(text).scaleb(9))
+    except (InvalidOperation, ValueError, OverflowError):
+        raise TarError("an entry's PAX mtime is not a number of seconds") from None
