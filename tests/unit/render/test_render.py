@@ -1,0 +1,94 @@
+"""What the displays write."""
+
+import io
+import json
+
+import pytest
+
+from buildpush import render
+from buildpush.events import (
+    Event,
+    Phase,
+    PhaseStarted,
+    TaskFinished,
+    TaskLog,
+    TaskProgress,
+    TaskStarted,
+    Warned,
+)
+from buildpush.render.jsonl import JsonlRenderer
+from buildpush.render.jupyter import JupyterRenderer
+from buildpush.render.plain import PlainRenderer
+
+EVENTS: tuple[Event, ...] = (
+    PhaseStarted(at=0.0, phase=Phase.BUILD),
+    TaskStarted(at=0.5, task="a", title="RUN <make>"),
+    TaskLog(at=0.75, task="a", stream="stdout", line="hello & goodbye"),
+    TaskProgress(at=0.8, task="a", done=1, total=2),
+    Warned(at=0.9, message="careful"),
+    TaskFinished(at=1.5, task="a", outcome="cached"),
+)
+
+
+def test_plain_lines() -> None:
+    """A CI log tells when, what and how it ended; bytes are not worth a line."""
+    stream = io.StringIO()
+    display = PlainRenderer(stream)
+
+    for event in EVENTS:
+        display(event)
+
+    assert stream.getvalue().splitlines() == [
+        "    0.00  == build ==",
+        "    0.50  RUN <make>",
+        "    0.75    | hello & goodbye",
+        "    0.90  warning: careful",
+        "    1.50  CACHED RUN <make> (1.00 s)",
+    ]
+
+
+def test_jsonl_has_a_version_and_every_field() -> None:
+    """A stored stream can be read again, by version."""
+    stream = io.StringIO()
+    display = JsonlRenderer(stream)
+
+    for event in EVENTS[:2]:
+        display(event)
+
+    assert [json.loads(line) for line in stream.getvalue().splitlines()] == [
+        {"v": 1, "event": "PhaseStarted", "at": 0.0, "phase": "build"},
+        {"v": 1, "event": "TaskStarted", "at": 0.5, "task": "a", "title": "RUN <make>"},
+    ]
+
+
+def test_the_notebook_table_escapes_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log line cannot write HTML into the page."""
+    shown: list[dict[str, str]] = []
+
+    class Handle:
+        def update(self, obj: dict[str, str], *, raw: bool) -> None:
+            shown.append(obj)
+
+    def display(obj: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        shown.append(obj)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    table = JupyterRenderer()
+
+    for event in EVENTS:
+        table(event)
+
+    assert len(shown) == len(EVENTS) - 1
+    assert "RUN &lt;make&gt;" in shown[-1]["text/html"]
+    assert "hello &amp; goodbye" in shown[-1]["text/html"]
+    assert shown[-1]["text/plain"] == "✓ cached  RUN <make>"
+
+
+def test_plain_is_chosen_outside_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard error, so that standard output stays for results."""
+    display = render.choose()
+
+    display(EVENTS[0])
+
+    assert capsys.readouterr() == ("", "    0.00  == build ==\n")
