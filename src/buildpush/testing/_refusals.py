@@ -1,0 +1,73 @@
+"""How a `LocalRegistry` says no: the distribution-spec's error bodies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+from ._server import Response
+
+JSON: Final = "application/json; charset=utf-8"
+
+_MESSAGES: Final = {
+    "BLOB_UNKNOWN": "blob unknown to registry",
+    "BLOB_UPLOAD_INVALID": "blob upload invalid",
+    "BLOB_UPLOAD_UNKNOWN": "blob upload unknown to registry",
+    "DENIED": "requested access to the resource is denied",
+    "DIGEST_INVALID": "provided digest did not match uploaded content",
+    "MANIFEST_BLOB_UNKNOWN": "manifest references a manifest or blob unknown to registry",
+    "MANIFEST_INVALID": "manifest invalid",
+    "MANIFEST_UNKNOWN": "manifest unknown to registry",
+    "NAME_INVALID": "invalid repository name",
+    "NAME_UNKNOWN": "repository name not known to registry",
+    "NOT_FOUND": "no such endpoint",
+    "PAGINATION_NUMBER_INVALID": "invalid number of results requested",
+    "RANGE_INVALID": "invalid content range",
+    "SIZE_INVALID": "provided length did not match content length",
+    "TAG_INVALID": "manifest tag did not match the grammar",
+    "TOOMANYREQUESTS": "too many requests",
+    "UNAUTHORIZED": "authentication required",
+    "UNAVAILABLE": "service unavailable",
+    "UNSUPPORTED": "the operation is unsupported",
+}
+
+
+def answer(status: int, document: object, **headers: str) -> Response:
+    """A JSON answer; underscores in header names stand for dashes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Response(status=status, headers={"Content-Type": JSON, **named}, body=body)
+
+
+@frozen(kw_only=True, eq=False)
+class Refusal(Exception):
+    """An answer that ends the handling of a request."""
+
+    status: int
+    codes: tuple[str, ...]
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+    detail: object = None
+
+    def response(self) -> Response:
+        """The answer as the specification's "Error Codes" section writes it."""
+        errors = [
+            {
+                "code": code,
+                "message": _MESSAGES.get(code, code.lower().replace("_", " ")),
+                "detail": self.detail,
+            }
+            for code in self.codes
+        ]
+        made = answer(self.status, {"errors": errors})
+        return Response(
+            status=self.status, headers={**made.headers, **self.headers}, body=made.body
+        )
+
+
+def refuse(status: int, code: str, *, detail: object = None, **headers: str) -> Refusal:
+    """The usual refusal: one code; underscores in header names stand for dashes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Refusal(status=status, codes=(code,), headers=named, detail=detail)
