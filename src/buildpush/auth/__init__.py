@@ -19,14 +19,17 @@ def _hidden(value: str) -> str:
 
 @frozen(kw_only=True)
 class Credential:
-    """A username with a password, or an identity token. Its repr hides both secrets.
+    """A username with a password, or an identity token. Its repr hides every secret.
 
+    An *identity_token* is traded for tokens at the registry's token service; a *registry_token*
+    is such a token already, sent as it is.
     *source* says where it was found, for messages: ``~/.docker/config.json``, ``argument``.
     """
 
     username: str = ""
     password: str = field(default="", repr=_hidden)
     identity_token: str = field(default="", repr=_hidden)
+    registry_token: str = field(default="", repr=_hidden)
     source: str = field(default="argument", eq=False)
 
 

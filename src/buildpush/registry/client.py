@@ -1,0 +1,285 @@
+"""The registry client: read and write manifests and blobs, verified, retried, cancellable.
+
+Follows the OCI distribution-spec 1.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from attrs import evolve, field, frozen
+
+from ..auth import Access, Keychain
+from ..errors import DigestMismatchError, NotFoundError, RegistryError, RegistryUnavailableError
+from ..oci import Digest, ImageReference, Repository
+from ..oci.wire import MAX_MANIFEST, Descriptor, MediaType, parse_manifest
+from ..runtime import Run
+from ..runtime.retry import RetryPolicy
+from .blobs import reading
+from .endpoints import Insecure
+from .exchange import Call, Exchange
+from .token import Want
+from .uploads import Placed, Upload, has_blob
+
+T = TypeVar("T")
+
+_ONCE: Final = RetryPolicy(attempts=1)
+_ACCEPT: Final = {"Accept": ", ".join(MediaType.ACCEPT)}
+
+
+@frozen(kw_only=True)
+class Fetched:
+    """A manifest or index as the registry holds it: its descriptor and its verified bytes."""
+
+    descriptor: Descriptor
+    data: bytes = field(repr=False)
+
+
+class RegistryClient:
+    """Talks to any number of registries for one run. Thread-safe; a context manager.
+
+    *keychain* is asked per repository and access. Plain HTTP is spoken to this machine and to
+    the hosts in *insecure* (``host`` or ``host:port``), whose certificates are not checked
+    either. *mirrors* maps a host to what is asked first when pulling from it (``host`` or
+    ``host/path``); what a mirror does not have, or cannot give, comes from the host itself.
+    Every method retries transient faults as *policy* says and raises the errors of
+    `buildpush.errors`, or the run's reason when it is cancelled.
+    """
+
+    def __init__(
+        self,
+        keychain: Keychain,
+        run: Run,
+        *,
+        insecure: frozenset[str] = frozenset(),
+        mirrors: Mapping[str, Sequence[str]] | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._policy = policy or RetryPolicy()
+        self._mirrors = {host: tuple(names) for host, names in (mirrors or {}).items()}
+        self._run = run
+        self._exchange = Exchange.open(keychain, run, Insecure(insecure), self._policy)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._exchange.transport.close()
+
+    def get_manifest(self, reference: ImageReference, *, access: Access = "pull") -> Fetched:
+        """Read a manifest or index by tag or digest, at most 4 MiB.
+
+        Raises `DigestMismatchError` when the bytes are not what was asked for, or not what the
+        registry says they are; `NotFoundError` when there is none.
+        """
+        return self._somewhere(
+            reference.repository,
+            access,
+            lambda place, policy: self._exchange.retry(
+                f"reading {reference}",
+                lambda: self._get_manifest(evolve(reference, repository=place), access),
+                policy,
+            ),
+        )
+
+    def head_manifest(
+        self, reference: ImageReference, *, access: Access = "pull"
+    ) -> Descriptor | None:
+        """What a tag or digest names now, without reading it; None when it names nothing."""
+        try:
+            return self._somewhere(
+                reference.repository,
+                access,
+                lambda place, policy: self._exchange.retry(
+                    f"looking up {reference}",
+                    lambda: self._head_manifest(evolve(reference, repository=place), access),
+                    policy,
+                ),
+            )
+        except NotFoundError:
+            return None
+
+    def get_blob(
+        self, repository: Repository, descriptor: Descriptor
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Open a blob; its pieces are verified as they stream.
+
+        Iterating raises `DigestMismatchError` after the last piece when they are the wrong
+        bytes: believe none of them before the iteration ends. A connection that breaks off is
+        picked up where it stopped; `RegistryUnavailableError` when that keeps failing.
+        """
+        return self._blob(repository, descriptor)
+
+    def has_blob(self, repository: Repository, digest: Digest, *, access: Access = "push") -> bool:
+        """Whether *repository* has the blob."""
+        want = Want(repository=repository, access=access)
+        descriptor = Descriptor(media_type="application/octet-stream", digest=digest, size=0)
+        return self._exchange.retry(
+            f"looking for {digest}", lambda: has_blob(self._exchange, want, descriptor)
+        )
+
+    def put_blob(
+        self,
+        repository: Repository,
+        descriptor: Descriptor,
+        open_body: Callable[[], Iterator[bytes]],
+        *,
+        mount_from: Repository | None = None,
+        look_first: bool = True,
+    ) -> Placed:
+        """Make sure *repository* has the blob: already there, mounted, or uploaded.
+
+        *open_body* gives the bytes from the start each time it is called. *mount_from* is
+        a repository that has the blob; it counts only on the same host. ``look_first=False``
+        uploads even what the registry claims to have.
+        """
+        upload = Upload(
+            exchange=self._exchange,
+            repository=repository,
+            descriptor=descriptor,
+            open_body=open_body,
+            mount_from=mount_from,
+            look_first=look_first,
+        )
+        return self._exchange.retry(f"uploading {descriptor.digest}", upload.place)
+
+    def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> Digest:
+        """Store *data* under the reference's digest if it has one, else under its tag.
+
+        Returns the digest of the bytes. Raises `DigestMismatchError` when the reference's
+        digest, or the one the registry answers, is another.
+        """
+        digest = Digest.of(data) if reference.digest is None else reference.digest
+        _require(digest, data, f"the manifest for {reference}")
+        self._exchange.retry(
+            f"writing {reference}", lambda: self._put_manifest(reference, data, media_type, digest)
+        )
+        return digest
+
+    def _get_manifest(self, reference: ImageReference, access: Access) -> Fetched:
+        call = self._manifest_call("GET", reference, access, "reading")
+        with self._exchange.send(call) as reply:
+            if reply.status != 200:
+                raise self._exchange.failure(call, reply)
+            served = reply.header("content-type")
+            promised = reply.header("docker-content-digest")
+            data = reply.read(MAX_MANIFEST + 1)
+            _complete(call, reply.header("content-length"), data)
+        if len(data) > MAX_MANIFEST:
+            raise RegistryError(f"{call.about}: it is larger than {MAX_MANIFEST >> 20} MiB")
+        digest = reference.digest or (Digest(promised) if promised else Digest.of(data))
+        _require(digest, data, f"what {reference.repository.host} sent for {reference}")
+        document = parse_manifest(data, served)
+        return Fetched(
+            descriptor=Descriptor(
+                media_type=document.media_type,
+                digest=digest,
+                size=len(data),
+                artifact_type=document.artifact_type,
+            ),
+            data=data,
+        )
+
+    def _head_manifest(self, reference: ImageReference, access: Access) -> Descriptor:
+        call = self._manifest_call("HEAD", reference, access, "looking up")
+        with self._exchange.send(call) as reply:
+            digest = reply.header("docker-content-digest")
+            length = reply.header("content-length")
+            media_type = reply.header("content-type").partition(";")[0].strip()
+            told = bool(digest) and length.isdigit()
+            if reply.status == 200 and told:
+                return Descriptor(media_type=media_type, digest=Digest(digest), size=int(length))
+            if reply.status not in (200, 405):
+                raise self._exchange.failure(call, reply)
+        return self._get_manifest(reference, access).descriptor
+
+    def _put_manifest(
+        self, reference: ImageReference, data: bytes, media_type: str, digest: Digest
+    ) -> None:
+        from .transport import Body
+
+        call = evolve(
+            self._manifest_call("PUT", reference, "push", "writing"),
+            headers={},
+            body=Body.of(data, media_type),
+        )
+        with self._exchange.send(call) as reply:
+            if reply.status not in (200, 201, 202):
+                raise self._exchange.failure(call, reply)
+            stored = reply.header("docker-content-digest")
+        if stored and digest.algorithm == stored.partition(":")[0] and stored != str(digest):
+            raise DigestMismatchError(
+                f"{call.about}: {digest} was sent, and the registry stored {stored}"
+            )
+
+    def _manifest_call(
+        self, method: str, reference: ImageReference, access: Access, verb: str
+    ) -> Call:
+        return Call(
+            method=method,
+            where=f"manifests/{reference.target}",
+            want=Want(repository=reference.repository, access=access),
+            about=f"{verb} {reference}",
+            headers=_ACCEPT,
+        )
+
+    @contextmanager
+    def _blob(self, repository: Repository, descriptor: Descriptor) -> Generator[Iterator[bytes]]:
+        opened = self._somewhere(
+            repository,
+            "pull",
+            lambda place, policy: _entered(reading(self._exchange, place, descriptor, policy)),
+        )
+        manager, pieces = opened
+        try:
+            yield pieces
+        finally:
+            manager.__exit__(None, None, None)
+
+    def _somewhere(
+        self,
+        repository: Repository,
+        access: Access,
+        attempt: Callable[[Repository, RetryPolicy], T],
+    ) -> T:
+        """Try the mirrors, once each, then the registry itself with all patience."""
+        for mirror in self._mirrors.get(repository.host, ()) if access == "pull" else ():
+            host, _, prefix = mirror.partition("/")
+            path = f"{prefix}/{repository.path}" if prefix else repository.path
+            try:
+                return attempt(Repository(host, path), _ONCE)
+            except (NotFoundError, RegistryUnavailableError) as error:
+                if not isinstance(error, NotFoundError):
+                    self._run.warn(f"mirror {mirror}: {error}; asking {repository.host} instead")
+        return attempt(repository, self._policy)
+
+
+def _entered(manager: AbstractContextManager[T]) -> tuple[AbstractContextManager[T], T]:
+    return manager, manager.__enter__()
+
+
+def _complete(call: Call, length: str, data: bytes) -> None:
+    if call.method == "GET" and length.isdigit() and len(data) < min(int(length), MAX_MANIFEST):
+        raise RegistryUnavailableError(f"{call.about}: only {len(data)} of {length} bytes arrived")
+
+
+def _require(digest: Digest, data: bytes, what: str) -> None:
+    found = hashlib.new(digest.algorithm, data).hexdigest()
+    if found != digest.hex:
+        raise DigestMismatchError(
+            f"{what} hashes to {digest.algorithm}:{found}, not to {digest}",
+            hint="a registry, proxy or mirror holds a corrupt or foreign copy",
+        )

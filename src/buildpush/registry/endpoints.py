@@ -1,0 +1,92 @@
+"""Where a registry lives: its host as named, its server, and whether plain HTTP may be spoken."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from attrs import define, field, frozen
+
+Scheme = Literal["http", "https"]
+
+_SERVERS: Final = {"docker.io": "registry-1.docker.io"}
+
+
+def hostname(netloc: str) -> str:
+    """The host of ``host[:port]`` in lower case, without brackets."""
+    return (urlsplit(f"//{netloc}").hostname or "").lower()
+
+
+def is_loopback(netloc: str) -> bool:
+    """Whether ``host[:port]`` is this machine: ``localhost``, 127.0.0.0/8 or ``::1``."""
+    name = hostname(netloc)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+@frozen
+class Insecure:
+    """The hosts that may be spoken to over plain HTTP, besides this machine."""
+
+    hosts: frozenset[str] = frozenset()
+
+    def allows(self, netloc: str) -> bool:
+        """Whether plain HTTP is fine for ``host[:port]``."""
+        return is_loopback(netloc) or netloc in self.hosts or hostname(netloc) in self.hosts
+
+    def trusts(self, netloc: str) -> bool:
+        """Whether a TLS certificate of ``host[:port]`` that cannot be verified is accepted."""
+        return netloc in self.hosts or hostname(netloc) in self.hosts
+
+    def permits(self, url: str) -> bool:
+        """Whether *url* may be asked at all: HTTPS, or plain HTTP where that is allowed."""
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            return bool(parts.hostname)
+        return parts.scheme == "http" and self.allows(parts.netloc)
+
+
+@define(eq=False)
+class Endpoints:
+    """The base URL of every registry of one client. Thread-safe.
+
+    Hosts where plain HTTP is allowed are asked over HTTP first, anonymously; `settle` remembers
+    what answered.
+    """
+
+    insecure: Insecure
+    _schemes: dict[str, Scheme] = field(factory=dict[str, Scheme], init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def base(self, host: str) -> str:
+        """The URL before ``/v2/`` for the registry named *host*."""
+        with self._lock:
+            scheme = self._schemes.get(host)
+        server = _SERVERS.get(host, host)
+        return f"{scheme or ('http' if self.insecure.allows(server) else 'https')}://{server}"
+
+    def settled(self, host: str) -> bool:
+        """Whether the scheme of *host* is beyond doubt."""
+        with self._lock:
+            return host in self._schemes or not self.insecure.allows(_SERVERS.get(host, host))
+
+    def settle(self, host: str, scheme: Scheme) -> None:
+        """Remember that *host* speaks *scheme*."""
+        with self._lock:
+            self._schemes.setdefault(host, scheme)
+
+
+def same_origin(left: str, right: str) -> bool:
+    """Whether two URLs share scheme, host and port."""
+    return _origin(left) == _origin(right)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

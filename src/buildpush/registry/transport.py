@@ -1,0 +1,386 @@
+"""The wire: one httpx client per run whose requests a cancel can break. The only import of httpx."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+from attrs import define, field, frozen
+
+from .. import __version__
+from ..errors import RegistryError, RegistryUnavailableError
+from ..runtime import CancelToken, Run
+from .endpoints import Insecure
+from .failures import BrokenOffError, FinalError, safe_url
+from .proxies import Proxies
+
+CHUNK: Final = 1 << 20
+"""Bytes handed to httpx at once: larger pieces are copied again and again by httpcore 1.0."""
+SMALL: Final = 1 << 16
+_TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=60, pool=None)
+_REDIRECTS: Final = 5
+
+
+@frozen(kw_only=True)
+class Body:
+    """A request body that can be sent again: *open* gives its *size* bytes from the start."""
+
+    open: Callable[[], Iterator[bytes]]
+    size: int
+    content_type: str = "application/octet-stream"
+
+    @classmethod
+    def of(cls, data: bytes, content_type: str) -> Body:
+        """A body that is small enough to be held in memory."""
+        return cls(open=lambda: iter((data,)), size=len(data), content_type=content_type)
+
+
+@define(eq=False)
+class _Stream(httpx.SyncByteStream):
+    """A body as httpx wants it; each iteration re-opens it, so 401, 307 and retries can resend."""
+
+    body: Body
+    cancel: CancelToken
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.body.open():
+            for start in range(0, len(piece), CHUNK):
+                self.cancel.check()
+                yield piece if len(piece) <= CHUNK else piece[start : start + CHUNK]
+
+
+@define(eq=False, kw_only=True)
+class Reply:
+    """One answer of a registry. Its body is read at most once, then remembered if it was small."""
+
+    method: str
+    url: str
+    status: int
+    _response: httpx.Response = field(repr=False, alias="response")
+    _cancel: CancelToken = field(repr=False, alias="cancel")
+    _body: bytes | None = field(default=None, init=False, repr=False)
+
+    def header(self, name: str) -> str:
+        """The value of one header, empty when it is absent."""
+        return str(self._response.headers.get(name, ""))
+
+    @property
+    def challenges(self) -> tuple[str, ...]:
+        """Every ``WWW-Authenticate`` header."""
+        return tuple(self._response.headers.get_list("www-authenticate"))
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes off the wire. Raises `RegistryUnavailableError` if it breaks off."""
+        with _faults(self.method, self.url, self._cancel):
+            for chunk in self._response.iter_raw():
+                self._cancel.check()
+                yield chunk
+
+    def read(self, limit: int = SMALL) -> bytes:
+        """The body, cut off after *limit* bytes."""
+        if self._body is None:
+            found = bytearray()
+            with _faults(self.method, self.url, self._cancel):
+                for chunk in self._response.iter_bytes():
+                    self._cancel.check()
+                    found += chunk
+                    if len(found) >= limit:
+                        break
+            self._body = bytes(found[:limit])
+        return self._body
+
+    def settle(self) -> None:
+        """Read what little is left, so that the connection can be used again."""
+        length = self.header("content-length")
+        small = self.method == "HEAD" or (length.isdigit() and int(length) <= SMALL)
+        if small and not self._response.is_stream_consumed:
+            with suppress(RegistryUnavailableError):
+                self.read()
+
+
+class Transport:
+    """Sends requests for one run. Thread-safe; close it when the run ends.
+
+    A cancelled run shuts every socket down, so that no thread stays blocked in a read.
+    """
+
+    def __init__(self, run: Run, insecure: Insecure) -> None:
+        self._run = run
+        self._insecure = insecure
+        self._sockets = _Sockets(run.cancel)
+        self._router = _Router(run, insecure)
+        # Registries' session cookies would tie two accounts on one host together.
+        nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._client = httpx.Client(
+            transport=self._router,
+            cookies=nothing,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            headers={"User-Agent": f"buildpush/{__version__}", "Accept-Encoding": "identity"},
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._sockets.forget()
+        self._client.close()
+
+    @contextmanager
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        patience: float | None = None,
+    ) -> Generator[Reply]:
+        """Send one request, follow redirects that keep its method, and give the answer.
+
+        *patience* is how many seconds the answer may take instead of 60. Raises
+        `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
+        """
+        self._run.cancel.check()
+        with _faults(method, url, self._run.cancel), _Watch(self._sockets) as watch:
+            request = self._request(method, url, headers or {}, body)
+            request.extensions["trace"] = watch
+            if patience is not None:
+                request.extensions["timeout"] = {**_TIMEOUT.as_dict(), "read": patience}
+            response = self._follow(request)
+        reply = Reply(
+            method=method,
+            url=str(response.request.url),
+            status=response.status_code,
+            response=response,
+            cancel=self._run.cancel,
+        )
+        try:
+            yield reply
+            reply.settle()
+        finally:
+            response.close()
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None
+    ) -> httpx.Request:
+        if body is None:
+            return self._client.build_request(method, url, headers=dict(headers))
+        framing = {"Content-Length": str(body.size), "Content-Type": body.content_type}
+        return self._client.build_request(
+            method, url, headers={**headers, **framing}, content=_Stream(body, self._run.cancel)
+        )
+
+    def _follow(self, request: httpx.Request) -> httpx.Response:
+        """Send *request* and what it is redirected to; credentials stay with their origin."""
+        for _ in range(_REDIRECTS):
+            response = self._client.send(request, stream=True, follow_redirects=False)
+            following = response.next_request
+            # A HEAD's redirect goes to storage, which signs its URLs for GET only: that it
+            # exists is the answer.
+            if following is None or following.method != request.method or request.method == "HEAD":
+                return response
+            response.close()
+            if not self._insecure.permits(str(following.url)):
+                raise RegistryError(
+                    f"{request.url.host} redirects to {safe_url(str(following.url))}, which is not"
+                    " encrypted",
+                    hint="list that host as insecure, if it may be trusted",
+                )
+            request = following
+        raise RegistryError(
+            f"{safe_url(str(request.url))} is redirected more than {_REDIRECTS} times"
+        )
+
+
+class _Router(httpx.BaseTransport):
+    """Picks, per request, the pool for its scheme, its proxy and its trust."""
+
+    def __init__(self, run: Run, insecure: Insecure) -> None:
+        self._insecure = insecure
+        self._proxies = Proxies.read(run.environment.variables)
+        for proxy in self._proxies.by_scheme.values():
+            run.redact.learn(urlsplit(proxy).password or "")
+        self._variables = run.environment.variables
+        self._pools: dict[tuple[bool, bool, str], httpx.HTTPTransport] = {}
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = str(request.url)
+        tls = request.url.scheme == "https"
+        trusting = tls and self._insecure.trusts(request.url.netloc.decode("ascii"))
+        key = (tls, trusting, self._proxies.choose(url))
+        with self._lock:
+            pool = self._pools.get(key)
+            if pool is None:
+                pool = self._pools[key] = self._open(*key)
+        return pool.handle_request(request)
+
+    def _open(self, tls: bool, trusting: bool, proxy: str) -> httpx.HTTPTransport:
+        context = _context(self._variables, trusting=trusting, authorities=tls or bool(proxy))
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+        return httpx.HTTPTransport(
+            verify=context, trust_env=False, limits=limits, proxy=proxy or None
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            pools, self._pools = tuple(self._pools.values()), {}
+        for pool in pools:
+            pool.close()
+
+
+def _context(variables: Mapping[str, str], *, trusting: bool, authorities: bool) -> ssl.SSLContext:
+    """The system's authorities and certifi's, or the file and folder the environment names."""
+    if trusting:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if not authorities:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
+    try:
+        context = ssl.create_default_context(cafile=file or None, capath=folder or None)
+    except OSError as error:
+        raise RegistryError(
+            f"the certificates named by SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}"
+        ) from error
+    if not file and not folder:
+        import certifi  # comes with httpx; slim images have no authorities of their own
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Sockets:
+    """The open sockets of one transport, shut down together when the run is cancelled."""
+
+    def __init__(self, cancel: CancelToken) -> None:
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._cancel = cancel
+        self.forget = cancel.on_cancel(self._shut)
+
+    def add(self, one: socket.socket) -> None:
+        with self._lock:
+            self._open.add(one)
+        if self._cancel.cancelled:
+            self._shut()
+
+    def _shut(self) -> None:
+        with self._lock:
+            sockets = tuple(self._open)
+        for one in sockets:
+            with suppress(OSError):
+                # Not SSLSocket.shutdown: it would turn later reads of that socket into plain ones.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+
+class _Watch:
+    """httpcore's trace of one request: tells the run's sockets about each new connection."""
+
+    def __init__(self, sockets: _Sockets) -> None:
+        self._sockets = sockets
+        self._handshake: socket.socket | None = None
+
+    def __call__(self, name: str, info: Mapping[str, object]) -> None:
+        event = name.partition(".")[2]
+        if event == "connect_tcp.complete":
+            plain = _socket_of(info)
+            if plain is not None:
+                self._sockets.add(plain)
+                # wrap_socket empties the plain socket, so a handshake is broken off by a twin.
+                self._handshake = plain.dup()
+                self._sockets.add(self._handshake)
+        elif event == "start_tls.complete":
+            wrapped = _socket_of(info)
+            if wrapped is not None:
+                self._sockets.add(wrapped)
+            self._drop()
+        elif event == "send_request_headers.started":
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._handshake is not None:
+            self._handshake.close()
+            self._handshake = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+
+def _socket_of(info: Mapping[str, object]) -> socket.socket | None:
+    asking = getattr(info.get("return_value"), "get_extra_info", None)
+    found = asking("socket") if callable(asking) else None
+    return found if isinstance(found, socket.socket) else None
+
+
+@contextmanager
+def _faults(method: str, url: str, cancel: CancelToken) -> Generator[None]:
+    """Turn httpx's errors into ours; a cancelled run raises its reason instead."""
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        cancel.check()
+        raise RegistryError(f"the registry gave an address that is not a URL: {error}") from error
+    except httpx.HTTPError as error:
+        cancel.check()
+        raise _unavailable(method, url, error) from error
+
+
+def _unavailable(method: str, url: str, error: httpx.HTTPError) -> RegistryUnavailableError:
+    parts = urlsplit(url)
+    place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
+            return _unreachable(place, parts.hostname or "", error)
+        case httpx.ReadTimeout() | httpx.WriteTimeout():
+            what = "did not answer" if isinstance(error, httpx.ReadTimeout) else "took no data"
+            return RegistryUnavailableError(
+                f"{place} {what} in time ({method} {safe_url(url)})",
+                hint="the registry, or a proxy in front of it, is overloaded or stuck",
+            )
+        case _:
+            return BrokenOffError(
+                f"{place} broke the connection off ({method} {safe_url(url)}): {_plain(error)}"
+            )
+
+
+def _unreachable(place: str, host: str, error: httpx.HTTPError) -> RegistryUnavailableError:
+    reason = _plain(error)
+    message = f"cannot reach {place}: {reason}"
+    if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST", reason):
+        return FinalError(
+            f"{place} does not speak TLS: {reason}",
+            hint=f"if {host} is a plain HTTP registry, list it as insecure",
+        )
+    if "CERTIFICATE" in reason.upper():
+        return FinalError(
+            message,
+            hint="add its authority to the system's certificates or name it in SSL_CERT_FILE;"
+            " or list the host as insecure",
+        )
+    if isinstance(error, httpx.ProxyError):
+        return RegistryUnavailableError(message, hint="look at HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+    if re.search(r"Errno -\d+", reason):
+        return RegistryUnavailableError(
+            message, hint=f"the name {host} is not known to DNS: is it spelled right?"
+        )
+    return RegistryUnavailableError(
+        message, hint="is the registry up, and may this machine reach it?"
+    )
+
+
+def _plain(error: Exception) -> str:
+    return str(error) or type(error).__name__
