@@ -1,0 +1,177 @@
+"""The documentation does what it says: every code block of every page is executed."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from buildpush import dockerfile
+from buildpush.cli import EXIT_CODES
+from buildpush.testing import LocalRegistry, RecordingSink
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+README = ROOT / "README.md"
+_FENCE = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@frozen
+class Block:
+    """One fenced block: its language, its title, its text, and the line it begins on."""
+
+    language: str
+    title: str
+    code: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    found: list[Block] = []
+    for match in _FENCE.finditer(text):
+        language, _, rest = match["info"].strip().partition(" ")
+        title = rest.removeprefix('title="').removesuffix('"')
+        found.append(Block(language, title, match["code"], text[: match.start()].count("\n") + 1))
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with something to build, as the pages assume it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "hello.txt").write_text("hello\n")
+    (folder / "Dockerfile").write_text(
+        "FROM scratch\nARG VERSION=dev\nLABEL version=$VERSION\nCOPY hello.txt /\n"
+    )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def names(project: Path) -> Iterator[dict[str, object]]:
+    """The names the pages' Python blocks may use."""
+    with LocalRegistry() as registry:
+        yield {"__name__": "docs", "repo": registry.reference("acme/app"), "registry": registry}
+
+
+def run_blocks(page: Path, found: list[Block], names: dict[str, object], project: Path) -> None:
+    for block in found:
+        match block.language:
+            case "python":
+                source = "\n" * block.line + block.code
+                exec(compile(source, str(page), "exec"), names)
+            case "sh":
+                run_shell(block, names)
+            case "dockerfile":
+                dockerfile.parse(block.code, filename=block.title or "Dockerfile")
+                if block.title:
+                    (project / block.title).write_text(block.code)
+            case "toml":
+                tomllib.loads(block.code)
+            case "text":
+                pass
+            case other:
+                raise AssertionError(f"{page}:{block.line}: nothing checks {other!r} blocks")
+
+
+def run_shell(block: Block, names: dict[str, object]) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "REPO": str(names["repo"]),
+        "BASE": str(names.get("base", "")),
+    }
+    done = subprocess.run(
+        ["sh", "-eu", "-c", block.code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run_page(page: Path, found: list[Block], names: dict[str, object], project: Path) -> None:
+    run_blocks(page, found, names, project)
+    for name, value in list(names.items()):
+        if name.startswith("test_") and inspect.isfunction(value):
+            with LocalRegistry() as registry:
+                value(local_registry=registry, recording_sink=RecordingSink())
+
+
+def needs_base(page: Path) -> bool:
+    return page.name == "secrets.md"
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p) and not needs_base(p)], ids=lambda page: page.stem
+)
+def test_every_block_of_a_page_runs(
+    page: Path, names: dict[str, object], project: Path
+) -> None:
+    """Read from top to bottom, each page works."""
+    run_page(page, blocks(page), names, project)
+
+
+def test_the_blocks_of_the_readme_run(names: dict[str, object], project: Path) -> None:
+    """All but the two commands on top, which have tests of their own."""
+    run_page(README, blocks(README)[2:], names, project)
+
+
+@pytest.mark.needs_root
+def test_the_page_about_secrets_runs(
+    names: dict[str, object], project: Path, busybox_reference: str
+) -> None:
+    """It needs a base image with a shell, and a sandbox."""
+    page = ROOT / "docs" / "how-to" / "secrets.md"
+
+    run_page(page, blocks(page), {**names, "base": busybox_reference}, project)
+
+
+def test_the_readmes_test_command_is_what_ci_runs() -> None:
+    """Continuous integration does nothing a reader could not do."""
+    command = blocks(README)[1].code.strip()
+
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(f"\n{command}")
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """No page points at a file that is not there."""
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in (*PAGES, README)
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+
+    assert broken == []
+
+
+def test_the_exit_codes_are_those_of_the_page() -> None:
+    """The table in the reference is the table in the code."""
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
+
+    documented = {
+        kind: int(code) for code, kind in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+    }
+
+    assert documented == {kind.__name__: code for kind, code in EXIT_CODES}
+
+
+def test_the_errors_pages_have_the_right_exit_codes() -> None:
+    """Each error's page says what the command line will exit with."""
+    from buildpush import errors
+
+    wrong = []
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.BuildpushError):
+            code = next(code for parent, code in EXIT_CODES if issubclass(kind, parent))
+            page = (ROOT / "docs" / "errors" / f"{kind.slug}.md").read_text()
+            if f"| `{kind.slug}` | {code} |" not in page:
+                wrong.append(kind.__name__)
+
+    assert wrong == []
