@@ -94,6 +94,7 @@ class Run(_Instruction):
     mounts: tuple[Mount, ...] = ()
     network: str = "default"
     security: str = "sandbox"
+    devices: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -254,7 +255,8 @@ class Stage:
 class Dockerfile:
     """A parsed Dockerfile: *args* are the ARGs before the first FROM.
 
-    *syntax* is the value of ``# syntax=``, *escape* the escape character, *text* the whole file.
+    *syntax* is the image named by ``# syntax=``, *check* the value of ``# check=``, *escape* the
+    escape character, *text* the whole file.
     """
 
     filename: str
@@ -263,4 +265,5 @@ class Dockerfile:
     stages: tuple[Stage, ...] = ()
     escape: str = "\\"
     syntax: str = ""
+    check: str = ""
     warnings: tuple[str, ...] = ()
