@@ -120,6 +120,13 @@ def _zstd() -> _Zstd:
     return cast("_Zstd", importlib.import_module(name))
 
 
+def compression_by_magic(head: bytes) -> Compression:
+    """What the first four bytes of a stream say about it."""
+    if head.startswith(_GZIP_MAGIC):
+        return "gzip"
+    return "zstd" if head.startswith(_ZSTD_MAGIC) else "none"
+
+
 @contextmanager
 def decompressed(raw: io.FileIO, media_type: str) -> Generator[BinaryIO]:
     """Wrap *raw* by what its first bytes are; see `layer.open_layer` for the errors."""
@@ -127,16 +134,13 @@ def decompressed(raw: io.FileIO, media_type: str) -> Generator[BinaryIO]:
         raise RegistryError(
             "the layer is encrypted, which is not supported", hint="use a base image in the clear"
         )
-    magic = raw.read(4)
+    compression = compression_by_magic(raw.read(4))
     raw.seek(0)
-    if magic.startswith(_GZIP_MAGIC):
-        stream, errors = _open_gzip(raw)
-    elif magic == _ZSTD_MAGIC:
-        stream, errors = _open_zstd(raw)
-    else:
+    if compression == "none":
         with io.BufferedReader(raw, _READ) as plain:
             yield cast("BinaryIO", plain)
         return
+    stream, errors = _open_gzip(raw) if compression == "gzip" else _open_zstd(raw)
     with stream, io.BufferedReader(_Checked(stream, errors), _READ) as checked:
         yield cast("BinaryIO", checked)
 

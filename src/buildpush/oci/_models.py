@@ -56,6 +56,20 @@ class ManifestModel(BaseModel):
     subject: DescriptorModel | None = None
 
 
+class MarkerModel(BaseModel):
+    """The file ``oci-layout``."""
+
+    imageLayoutVersion: str  # noqa: N815
+
+
+class SavedImageModel(BaseModel):
+    """One image of the ``manifest.json`` that ``docker save`` writes."""
+
+    Config: str
+    RepoTags: Strings = None
+    Layers: Strings = None
+
+
 class HistoryModel(BaseModel):
     """One entry of a config's history."""
 

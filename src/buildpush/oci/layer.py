@@ -31,7 +31,7 @@ __all__ = ["Layer", "LayerWriter", "open_layer"]
 _BLOCK: Final = 1 << 20
 _QUEUED_BLOCKS: Final = 8
 
-_MEDIA_TYPES: Final[dict[Compression, str]] = {
+MEDIA_TYPES: Final[dict[Compression, str]] = {
     "gzip": MediaType.OCI_LAYER_GZIP,
     "zstd": MediaType.OCI_LAYER_ZSTD,
     "none": MediaType.OCI_LAYER,
@@ -66,7 +66,7 @@ class LayerWriter:
         strict: bool = False,
     ) -> None:
         self._path = path
-        self._media_type = _MEDIA_TYPES[compression]
+        self._media_type = MEDIA_TYPES[compression]
         self._codec: Codec | None = compressor(compression, level=level, strict=strict)
         self._hash = hashlib.sha256()
         self._size = 0
