@@ -98,14 +98,12 @@ def failure(
     proof = (evidence,)
     summary = redact(_summary(evidence))
     match answer.status:
+        case 401 if credential and "insufficient_scope" in answer.header("www-authenticate"):
+            return _denied(about, repository, access, credential, proof, summary)
         case 401:
             return _unauthorized(about, repository, access, credential, proof)
         case 403:
-            return PermissionDeniedError(
-                f"{about}: {_who(credential)} may not {access} {repository}: {summary}",
-                evidence=proof,
-                hint=f"ask for {access} access to {repository} (scope {scope_of(repository, access)})",
-            )
+            return _denied(about, repository, access, credential, proof, summary)
         case 404:
             return NotFoundError(
                 f"{about}: {repository.host} has no such thing: {summary}",
@@ -125,6 +123,21 @@ def failure(
 def scope_of(repository: Repository, access: Access) -> str:
     """The token scope for one kind of access, as the distribution token spec writes it."""
     return f"repository:{repository.path}:{'pull,push' if access == 'push' else 'pull'}"
+
+
+def _denied(
+    about: str,
+    repository: Repository,
+    access: Access,
+    credential: Credential | None,
+    proof: tuple[HttpEvidence, ...],
+    summary: str,
+) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"{about}: {_who(credential)} may not {access} {repository}: {summary}",
+        evidence=proof,
+        hint=f"ask for {access} access to {repository} (scope {scope_of(repository, access)})",
+    )
 
 
 def _unauthorized(
