@@ -88,8 +88,9 @@ def check_mount(mount: Mount) -> None:
 
 
 def _mount(options: list[tuple[str, str]]) -> Mount:
-    kinds = [value.lower() for key, value in options if key == "type"]
-    return Mount(type=kinds[-1] if kinds else "bind", options=tuple(options))
+    kind = next((value for key, value in reversed(options) if key == "type"), "bind")
+    # A variable's name keeps its case until it is expanded.
+    return Mount(type=kind if "$" in kind else kind.lower(), options=tuple(options))
 
 
 def _check_option(kind: str, key: str, value: str) -> None:
