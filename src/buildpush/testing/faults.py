@@ -114,7 +114,7 @@ _CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NOT_FOUND", 429: "TOOMANYREQ
 _SLOW_CHUNK = 1 << 14
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False)
 class Fault:
     """When something goes wrong, and what.
 
@@ -124,11 +124,11 @@ class Fault:
     """
 
     action: Action
-    method: str = ""
-    path: str = ""
-    query: str = ""
-    times: int | None = 1
-    skip: int = 0
+    method: str = field(default="", kw_only=True)
+    path: str = field(default="", kw_only=True)
+    query: str = field(default="", kw_only=True)
+    times: int | None = field(default=1, kw_only=True)
+    skip: int = field(default=0, kw_only=True)
     _fired: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
     _happened: threading.Event = field(factory=threading.Event, init=False)

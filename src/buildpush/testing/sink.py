@@ -20,6 +20,7 @@ class RecordingSink:
     _events: list[Event] = field(factory=list[Event], init=False)
 
     def __call__(self, event: Event) -> None:
+        """Remember *event*."""
         self._events.append(event)
 
     @property
