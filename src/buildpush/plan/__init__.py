@@ -1,5 +1,9 @@
 """What will be done: the settings resolved against one backend, as frozen values."""
 
+from .document import Decision, Plan, PlannedSecrets
+from .fit import BACKENDS, CANNOT, Fit
+from .making import make_plan
+from .stages import StagePlan
 from .values import (
     Artifact,
     BuildRequest,
@@ -17,17 +21,25 @@ from .values import (
 )
 
 __all__ = [
+    "BACKENDS",
+    "CANNOT",
     "Artifact",
     "BuildRequest",
     "BuildResult",
     "Cache",
     "Capabilities",
+    "Decision",
     "Delivery",
     "Feature",
+    "Fit",
     "ImageSummary",
     "LayoutArtifact",
     "Output",
+    "Plan",
+    "PlannedSecrets",
     "PushedArtifact",
     "Resources",
+    "StagePlan",
     "Ulimit",
+    "make_plan",
 ]

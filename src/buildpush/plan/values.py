@@ -11,6 +11,23 @@ from attrs import field, frozen
 
 from ..dockerfile.instructions import Dockerfile
 from ..oci import Digest, ImageReference, Platform, Repository
+from ..spec.values import Cache, Output, Ulimit
+
+__all__ = [
+    "Artifact",
+    "BuildRequest",
+    "BuildResult",
+    "Cache",
+    "Capabilities",
+    "Delivery",
+    "Feature",
+    "ImageSummary",
+    "LayoutArtifact",
+    "Output",
+    "PushedArtifact",
+    "Resources",
+    "Ulimit",
+]
 
 
 # mypy's attrs plugin cannot solve a generic converter, so there is one per value type.
@@ -38,24 +55,36 @@ class Feature(Enum):
     HEREDOCS = "read here-documents"
     RUN_MOUNTS = "honour RUN --mount"
     RUN_NETWORK = "choose a network for RUN"
+    STEP_NETWORK = "choose a network for a single RUN"
+    NAMED_NETWORK = "attach RUN to a network by name"
+    INSECURE_RUN = "run RUN --security=insecure"
     ADD_HOSTS = "add host names to RUN"
     SHM_SIZE = "set the size of /dev/shm"
     ULIMITS = "set ulimits"
     CGROUP_PARENT = "choose a parent cgroup"
     RESOURCES = "limit CPU and memory"
+    COPY_FLAGS = "honour COPY --link, --parents and --exclude"
+    ADD_URL = "fetch what ADD names by URL"
+    ADD_GIT = "clone what ADD names by git URL"
+    CUSTOM_SYNTAX = "use another Dockerfile frontend"
     BUILD_CONTEXTS = "use named build contexts"
     REMOTE_CONTEXT = "fetch the build context from a URL"
     ANNOTATIONS = "set annotations"
     NO_CACHE_FILTER = "ignore the cache for single stages"
+    LOCAL_CACHE = "keep layers for later builds"
+    CACHE_IMPORT = "read a cache from a registry"
     REGISTRY_CACHE = "keep a cache in a registry"
     CACHE_BACKENDS = "keep a cache outside a registry"
     COMPRESSION = "choose the layers' compression"
     REPRODUCIBLE = "build reproducibly"
+    STRICTLY_REPRODUCIBLE = "build the same digest on any machine"
     SOURCE_DATE_EPOCH = "clamp timestamps to SOURCE_DATE_EPOCH"
     PROVENANCE = "attach provenance"
     SBOM = "attach an SBOM"
     SQUASH = "squash layers"
     RUN_AS_USER = "run as a given user"
+    MIRRORS = "pull through mirrors"
+    INSECURE_REGISTRIES = "pull from insecure registries"
     EXPORT_LAYOUT = "export an OCI layout"
     EXPORT_FILES = "export plain files"
     PUSH_DIRECTLY = "push to a registry by itself"
@@ -86,45 +115,11 @@ class Capabilities:
 
 
 @frozen(kw_only=True)
-class Cache:
-    """One place to import cache from or export it to.
-
-    *type* is registry, inline, local, gha, s3 or azblob; *attributes* are BuildKit's for it
-    (``ref``, ``mode``, ``dest``, …). Trouble with it fails the build only when *required*.
-    """
-
-    type: str
-    attributes: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
-    required: bool = False
-
-
-@frozen(kw_only=True)
-class Output:
-    """A place on disk that also gets the image.
-
-    *type* is ``oci`` (a folder, or a file for ``*.tar``), ``docker`` (an archive as ``docker
-    save`` writes it) or ``local`` (the image's files in a folder).
-    """
-
-    type: Literal["oci", "docker", "local"]
-    destination: Path
-
-
-@frozen(kw_only=True)
 class Resources:
     """Limits or requests: *memory* in bytes, *cpus* in whole CPUs; None where unset."""
 
     memory: int | None = None
     cpus: float | None = None
-
-
-@frozen(kw_only=True)
-class Ulimit:
-    """One resource limit of RUN: *soft* and *hard* as setrlimit takes them, -1 for none."""
-
-    name: str
-    soft: int
-    hard: int
 
 
 @frozen(kw_only=True)

@@ -1,0 +1,268 @@
+"""`make_plan`: the one pure function that turns settings into a plan, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from attrs import field, frozen
+
+from ..dockerfile.instructions import Dockerfile
+from ..errors import Evidence, UnsupportedFeatureError
+from ..oci import Platform
+from ..spec import Cache, ResourceAmounts, StepSpec
+from .advice import advice
+from .demands import Demand, demands, foreign_runs
+from .document import Decision, Plan, PlannedSecrets
+from .fit import ROWS, Fit, able, judge, reason
+from .stages import StagePlan, plan_stages
+from .values import BuildRequest, Capabilities, Delivery, Feature, Resources
+from .wants import wants
+
+__all__ = ["make_plan"]
+
+_MOST_EVIDENCE = 8
+
+
+@frozen(kw_only=True)
+class _Refusal:
+    """One reason why the backend cannot: in words, with what it needs to be possible."""
+
+    text: str
+    row: str = ""
+    feature: Feature | None = None
+    evidence: tuple[Evidence, ...] = field(default=())
+
+
+def make_plan(
+    spec: StepSpec,
+    backend: Capabilities,
+    *,
+    dockerfile: Dockerfile,
+    context: Path,
+    dockerfile_path: Path,
+    host: Platform,
+) -> Plan:
+    """Decide how *backend* carries out *spec*, or explain why it cannot. Reads nothing.
+
+    *context* and *dockerfile_path* are absolute, *dockerfile* was read from the latter; *host* is
+    the platform of this machine. Raises `DockerfileError` for a target that does not exist, and
+    one `UnsupportedFeatureError` that lists everything the backend cannot do, with the lines of
+    the Dockerfile that ask for it and the backends that could.
+    """
+    own = _own_platform(backend, host)
+    stages = _stages(spec, dockerfile, own)
+    decisions, refusals = _decide(spec, backend, own)
+    refusals += _dockerfile_refusals(dockerfile, stages, backend)
+    delivery, why, undeliverable = _delivery(spec, backend)
+    refusals += [*undeliverable, *_annotation_refusals(spec)]
+    if refusals:
+        raise _error(backend, refusals)
+    request = _request(spec, dockerfile, context, dockerfile_path, delivery)
+    needed = [plan for one in stages for plan in one if plan.needed and plan.image]
+    return Plan(
+        request=request,
+        backend=backend,
+        push=spec.push,
+        delivery_reason=why,
+        decisions=tuple(decisions),
+        stages=stages[0],
+        base_images=tuple(dict.fromkeys(plan.base for plan in needed)),
+        secrets=PlannedSecrets(spec.secrets),
+        ssh=spec.ssh,
+        outputs=spec.outputs,
+        timeout=spec.timeout,
+        retries=spec.retries,
+        quiet=spec.quiet,
+        warnings=tuple(advice(spec, dockerfile, own)),
+    )
+
+
+def _own_platform(backend: Capabilities, host: Platform) -> Platform:
+    """What *backend* builds for when nobody says: its own platform, which may not be ours."""
+    if backend.platforms and host not in backend.platforms:
+        return backend.platforms[0]
+    return host
+
+
+def _stages(
+    spec: StepSpec, dockerfile: Dockerfile, own: Platform
+) -> tuple[tuple[StagePlan, ...], ...]:
+    """The stages, resolved for each platform."""
+    return tuple(
+        plan_stages(
+            dockerfile,
+            target=spec.target,
+            build_args=spec.build_args,
+            platform=platform,
+            host=own,
+            contexts=spec.build_contexts,
+        )
+        for platform in spec.platforms or (own,)
+    )
+
+
+def _decide(
+    spec: StepSpec, backend: Capabilities, own: Platform
+) -> tuple[list[Decision], list[_Refusal]]:
+    """Judge every setting that was asked for."""
+    decisions: list[Decision] = []
+    refusals: list[_Refusal] = []
+    for want in wants(spec, host=own):
+        verdict = judge(want.row, backend)
+        decisions.append(
+            Decision(setting=want.setting, value=want.value, fit=verdict.fit, how=verdict.how)
+        )
+        if verdict.fit is not Fit.REFUSED:
+            continue
+        feature = ROWS[want.row].feature
+        text = _cannot(feature, backend) if feature else verdict.how
+        refusals.append(_Refusal(text=f"{want.setting}: {text}", row=want.row))
+    return decisions, refusals
+
+
+def _cannot(feature: Feature, backend: Capabilities) -> str:
+    why = reason(feature, backend)
+    return f"{backend.backend} cannot {feature.value}{f' ({why})' if why else ''}"
+
+
+def _dockerfile_refusals(
+    dockerfile: Dockerfile, stages: Iterable[tuple[StagePlan, ...]], backend: Capabilities
+) -> list[_Refusal]:
+    """What the Dockerfile's needed stages ask for and *backend* does not have."""
+    missing: dict[Feature, dict[int, Demand]] = {}
+    foreign: dict[Platform, dict[int, Demand]] = {}
+    for one in stages:
+        for demand in demands(dockerfile, one):
+            if demand.feature not in backend.features:
+                missing.setdefault(demand.feature, {})[demand.lines.first] = demand
+        for platform, lines in foreign_runs(one, backend.platforms):
+            demand = Demand(Feature.FOREIGN_PLATFORM, lines)
+            foreign.setdefault(platform, {})[lines.first] = demand
+    refusals = [
+        _refusal(_cannot(feature, backend), dockerfile, found)
+        for feature, found in missing.items()
+    ]
+    if Feature.RUN in backend.features and backend.platforms:
+        refusals += [
+            _refusal(f"{backend.backend} cannot execute RUN for {platform}", dockerfile, found)
+            for platform, found in foreign.items()
+        ]
+    return refusals
+
+
+def _refusal(text: str, dockerfile: Dockerfile, found: dict[int, Demand]) -> _Refusal:
+    asked = [found[number] for number in sorted(found)]
+    lines = ", ".join(str(demand.lines.first) for demand in asked)
+    return _Refusal(
+        text=f"{dockerfile.filename}, line{'s' if len(asked) > 1 else ''} {lines}: {text}",
+        feature=asked[0].feature,
+        evidence=tuple(demand.evidence(dockerfile) for demand in asked),
+    )
+
+
+def _delivery(spec: StepSpec, backend: Capabilities) -> tuple[Delivery, str, tuple[_Refusal, ...]]:
+    """How the image leaves the backend, why, and what speaks against it."""
+    # LAYOUT first: then no push credential ever enters the backend's environment.
+    exports = Feature.EXPORT_LAYOUT in backend.features
+    if spec.delivery == "layout" or (spec.delivery == "auto" and exports):
+        chosen = Delivery.LAYOUT
+        why = "as asked" if spec.delivery == "layout" else "it never sees a push credential"
+        needed = Feature.EXPORT_LAYOUT
+    else:
+        chosen = Delivery.DIRECT
+        why = "as asked" if spec.delivery == "direct" else _cannot(Feature.EXPORT_LAYOUT, backend)
+        needed = Feature.PUSH_DIRECTLY if spec.push else Feature.EXPORT_LAYOUT
+    if needed not in backend.features:
+        return chosen, why, (_Refusal(text=_cannot(needed, backend), feature=needed),)
+    if chosen is Delivery.DIRECT and not spec.push:
+        text = "delivery: a direct delivery is a push, and push is off"
+        return chosen, why, (_Refusal(text=text),)
+    if chosen is Delivery.DIRECT and spec.outputs:
+        text = "outputs: they are written from a layout, and delivery is direct"
+        return chosen, why, (_Refusal(text=text),)
+    return chosen, why, ()
+
+
+def _annotation_refusals(spec: StepSpec) -> Iterator[_Refusal]:
+    """Annotations for an index or a manifest that this build will not have."""
+    for name in spec.annotations:
+        level, _, _ = name.partition(":")
+        if level == "index" and len(spec.platforms) < 2:
+            yield _Refusal(
+                text=f"annotations: {name} is for an index, and one platform gives none"
+            )
+        if level.startswith("manifest["):
+            platform = Platform.parse(level[len("manifest[") : -1])
+            if platform not in spec.platforms:
+                yield _Refusal(text=f"annotations: {name} names a platform that is not built")
+
+
+def _request(
+    spec: StepSpec,
+    dockerfile: Dockerfile,
+    context: Path,
+    dockerfile_path: Path,
+    delivery: Delivery,
+) -> BuildRequest:
+    remote = (
+        (Cache(type="registry", attributes={"ref": str(spec.remote_cache_repo), "mode": "max"}),)
+        if spec.remote_cache_repo
+        else ()
+    )
+    return BuildRequest(
+        context=context,
+        dockerfile=dockerfile,
+        dockerfile_path=dockerfile_path,
+        references=spec.references,
+        delivery=delivery,
+        target=spec.target,
+        platforms=spec.platforms,
+        build_args=spec.build_args,
+        labels=spec.labels,
+        annotations=spec.annotations,
+        build_contexts=spec.build_contexts,
+        network=spec.network,
+        add_hosts=spec.add_hosts,
+        shm_size=spec.shm_size,
+        ulimits=spec.ulimits,
+        cgroup_parent=spec.cgroup_parent,
+        limits=_resources(spec.resources.limits),
+        requests=_resources(spec.resources.requests),
+        run_as_user=spec.run_as_user,
+        no_cache=spec.no_cache,
+        no_cache_filter=spec.no_cache_filter,
+        pull=spec.pull,
+        cache_from=(*spec.cache_from, *remote),
+        cache_to=(*spec.cache_to, *remote),
+        compression=spec.compression,
+        compression_level=spec.compression_level,
+        reproducible=spec.reproducible,
+        source_date_epoch=spec.source_date_epoch,
+        provenance=spec.provenance,
+        sbom=spec.sbom,
+        optimize=spec.optimize,
+        squash=spec.squash,
+        mirrors=spec.mirrors,
+        insecure=spec.insecure,
+    )
+
+
+def _resources(amounts: ResourceAmounts) -> Resources:
+    return Resources(memory=amounts.memory, cpus=amounts.cpu)
+
+
+def _error(backend: Capabilities, refusals: list[_Refusal]) -> UnsupportedFeatureError:
+    """All *refusals* in one error, with the backends that would have none of them."""
+    texts = list(dict.fromkeys(refusal.text for refusal in refusals))
+    count = f"{len(texts)} reasons why not: " if len(texts) > 1 else ""
+    evidence = tuple(piece for refusal in refusals for piece in refusal.evidence)
+    rows = [refusal.row for refusal in refusals if refusal.row and not ROWS[refusal.row].refused]
+    features = [refusal.feature for refusal in refusals if refusal.feature]
+    others = able(rows, features, but=backend.backend) if rows or features else ()
+    hint = f"choose backend {' or '.join(others)}" if others else ""
+    if (rows or features) and not others:
+        hint = "no other backend can do all of it: leave something out"
+    return UnsupportedFeatureError(
+        count + "; ".join(texts), evidence=evidence[:_MOST_EVIDENCE], hint=hint
+    )
