@@ -1,9 +1,9 @@
 """What will be done: the settings resolved against one backend, as frozen values."""
 
+from .demands import StagePlan
 from .document import Decision, Plan, PlannedSecrets
 from .fit import BACKENDS, CANNOT, Fit
 from .making import make_plan
-from .stages import StagePlan
 from .values import (
     Artifact,
     BuildRequest,

@@ -1,23 +1,46 @@
-"""What a Dockerfile asks of a backend: features, and the lines that need them."""
+"""What a Dockerfile asks of a backend: its stages, its base images, and the lines that need more."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from attrs import frozen
 
-from ..dockerfile.instructions import Add, Copy, Dockerfile, Instruction, Lines, OnBuild, Run
+from ..dockerfile.features import Need, used_features
+from ..dockerfile.instructions import Dockerfile, Lines, Run
+from ..dockerfile.stages import Resolution, resolve
 from ..errors import SourceEvidence
 from ..oci import Platform
-from .stages import StagePlan
+from ..spec import StepSpec
 from .values import Feature
 
-__all__ = ["Demand", "demands", "foreign_runs"]
+__all__ = ["Demand", "StagePlan", "demands", "foreign_runs", "resolutions", "stage_plans"]
 
-_GIT = re.compile(r"git@[^:/]+:|(?:git|ssh)://|https?://[^#]*\.git(?:[#?]|$)")
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_OFFICIAL = re.compile(r"(?:[^/]+/)*docker/dockerfile(?:-upstream)?(?:[:@].*)?")
+_FRONTENDS: Final = frozenset(("docker/dockerfile", "docker/dockerfile-upstream"))
+
+_FEATURES: Final[dict[Need, tuple[Feature, ...]]] = {
+    Need.RUN: (Feature.RUN,),
+    Need.RUN_HEREDOC: (Feature.HEREDOCS,),
+    Need.COPY_HEREDOC: (Feature.HEREDOCS,),
+    Need.MOUNT_BIND: (Feature.RUN_MOUNTS,),
+    Need.MOUNT_CACHE: (Feature.RUN_MOUNTS,),
+    Need.MOUNT_TMPFS: (Feature.RUN_MOUNTS,),
+    Need.MOUNT_SECRET: (Feature.RUN_MOUNTS, Feature.SECRETS),
+    Need.MOUNT_SSH: (Feature.RUN_MOUNTS, Feature.SSH),
+    Need.NETWORK: (Feature.STEP_NETWORK,),
+    Need.SECURITY: (Feature.INSECURE_RUN,),
+    Need.DEVICE: (Feature.DEVICES,),
+    Need.ADD_URL: (Feature.ADD_URL,),
+    Need.ADD_GIT: (Feature.ADD_GIT,),
+    Need.CHECKSUM: (Feature.COPY_FLAGS,),
+    Need.UNPACK: (Feature.COPY_FLAGS,),
+    Need.LINK: (Feature.COPY_FLAGS,),
+    Need.PARENTS: (Feature.COPY_FLAGS,),
+    Need.EXCLUDE: (Feature.COPY_FLAGS,),
+    Need.COPY_FROM: (),  # as old as stages
+    Need.ONBUILD: (),
+}
 
 
 @frozen
@@ -37,73 +60,85 @@ class Demand:
         )
 
 
-def demands(dockerfile: Dockerfile, stages: Iterable[StagePlan]) -> Iterator[Demand]:
-    """What the needed ones of *stages* demand, in the order of their lines."""
-    if dockerfile.syntax and not _OFFICIAL.fullmatch(dockerfile.syntax):
+@frozen(kw_only=True)
+class StagePlan:
+    """One stage: what it begins with (an image, a stage, ``scratch``), and whether it is built."""
+
+    index: int
+    name: str
+    base: str
+    needed: bool
+
+
+def resolutions(
+    spec: StepSpec, dockerfile: Dockerfile, *, own: Platform
+) -> tuple[Resolution, ...]:
+    """The Dockerfile seen from the target, for each platform; *own* is the backend's.
+
+    Raises `DockerfileError` with the lines when its stages cannot be connected.
+    """
+    return tuple(
+        resolve(
+            dockerfile,
+            target=spec.target,
+            build_args=spec.build_args,
+            platform=platform,
+            build_platform=own,
+            contexts=tuple(spec.build_contexts),
+        )
+        for platform in spec.platforms or (own,)
+    )
+
+
+def stage_plans(resolution: Resolution) -> tuple[StagePlan, ...]:
+    """Every stage of the Dockerfile, needed or not."""
+    return tuple(
+        StagePlan(
+            index=stage.index,
+            name=stage.stage.base.name,
+            base=stage.base.name,
+            needed=stage.index in resolution.needed,
+        )
+        for stage in resolution.stages
+    )
+
+
+def demands(spec: StepSpec, dockerfile: Dockerfile, *, own: Platform) -> Iterator[Demand]:
+    """What the needed stages demand, in the order of their lines."""
+    if dockerfile.syntax and not _is_official(dockerfile.syntax):
         yield Demand(Feature.CUSTOM_SYNTAX, _syntax_line(dockerfile))
-    for plan in stages:
-        if plan.needed:
-            for instruction in plan.stage.instructions:
-                for feature in dict.fromkeys(_features(instruction)):
-                    yield Demand(feature, instruction.lines)
+    for platform in spec.platforms or (own,):
+        uses = used_features(
+            dockerfile,
+            spec.target,
+            build_args=spec.build_args,
+            platform=platform,
+            build_platform=own,
+            contexts=tuple(spec.build_contexts),
+        )
+        for use in uses:
+            for feature in _FEATURES[use.need]:
+                yield Demand(feature, use.lines)
 
 
 def foreign_runs(
-    stages: Iterable[StagePlan], runnable: Iterable[Platform]
+    resolution: Resolution, runnable: Iterable[Platform]
 ) -> Iterator[tuple[Platform, Lines]]:
-    """Each stage's first RUN whose platform is none of *runnable*."""
+    """The first RUN of each needed stage whose platform is none of *runnable*."""
     possible = frozenset(runnable)
-    for plan in stages:
-        runs = (i for i in plan.stage.instructions if isinstance(i, Run))
-        first = next(runs, None)
-        if plan.needed and first is not None and plan.platform not in possible:
-            yield plan.platform, first.lines
+    for index in resolution.needed:
+        stage = resolution.stages[index]
+        first = next((i for i in stage.instructions if isinstance(i, Run)), None)
+        if first is not None and stage.platform not in possible:
+            yield stage.platform, first.lines
 
 
-def _features(instruction: Instruction) -> Iterator[Feature]:
-    match instruction:
-        case Run():
-            yield from _run_features(instruction)
-        case Copy():
-            if instruction.heredocs:
-                yield Feature.HEREDOCS
-            if instruction.link or instruction.parents or instruction.exclude:
-                yield Feature.COPY_FLAGS
-        case Add():
-            yield from _add_features(instruction)
-        case OnBuild():
-            pass  # it runs in another build
-        case _:
-            pass
-
-
-def _run_features(run: Run) -> Iterator[Feature]:
-    yield Feature.RUN
-    if run.heredocs:
-        yield Feature.HEREDOCS
-    if run.mounts:
-        yield Feature.RUN_MOUNTS
-    kinds = {mount.type for mount in run.mounts}
-    if "secret" in kinds:
-        yield Feature.SECRETS
-    if "ssh" in kinds:
-        yield Feature.SSH
-    if run.network != "default":
-        yield Feature.STEP_NETWORK
-    if run.security != "sandbox":
-        yield Feature.INSECURE_RUN
-
-
-def _add_features(add: Add) -> Iterator[Feature]:
-    if add.heredocs:
-        yield Feature.HEREDOCS
-    if add.link or add.exclude:
-        yield Feature.COPY_FLAGS
-    for source in add.sources:
-        if _GIT.match(source):
-            yield Feature.ADD_GIT
-        elif _URL.match(source):
-            yield Feature.ADD_URL
+def _is_official(syntax: str) -> bool:
+    """Whether ``# syntax=`` names Docker's own frontend, on Docker Hub or a mirror of it."""
+    name = syntax.partition("@")[0]
+    head, _, tail = name.rpartition("/")
+    path = f"{head}/{tail.partition(':')[0]}"
+    return any(f"/{path}".endswith(f"/{frontend}") for frontend in _FRONTENDS)
 
 
 def _syntax_line(dockerfile: Dockerfile) -> Lines:

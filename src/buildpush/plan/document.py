@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from ..errors import PlanError
 from ..spec import Output, SecretSource, SshSource
+from .demands import StagePlan
 from .fit import Fit
-from .stages import StagePlan
 from .values import BuildRequest, Capabilities
 from .wants import shown
 
@@ -135,7 +135,12 @@ class Plan:
             "target": request.target,
             "base_images": list(self.base_images),
             "stages": [
-                {"name": plan.stage.name, "base": plan.base, "needed": plan.needed}
+                {
+                    "index": plan.index,
+                    "name": plan.name,
+                    "base": plan.base,
+                    "needed": plan.needed,
+                }
                 for plan in self.stages
             ],
             "settings": [
@@ -156,9 +161,8 @@ class Plan:
 
 def _stage(plan: StagePlan) -> str:
     verb = "build" if plan.needed else "skip"
-    number = f"{plan.stage.index}"
-    name = f" {plan.stage.base.name}" if plan.stage.base.name else ""
-    return f"{verb} {number}{name} (from {plan.base})"
+    name = f" {plan.name}" if plan.name else ""
+    return f"{verb} {plan.index}{name} (from {plan.base})"
 
 
 def _table(decisions: tuple[Decision, ...]) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 from attrs import field, frozen
 
 from ..dockerfile.instructions import Dockerfile
+from ..dockerfile.stages import Resolution
 from ..errors import Evidence, UnsupportedFeatureError
 from ..oci import Platform
 from ..spec import Cache, ResourceAmounts, StepSpec
 from .advice import advice
-from .demands import Demand, demands, foreign_runs
+from .demands import Demand, demands, foreign_runs, resolutions, stage_plans
 from .document import Decision, Plan, PlannedSecrets
 from .fit import ROWS, Fit, able, judge, reason
-from .stages import StagePlan, plan_stages
 from .values import BuildRequest, Capabilities, Delivery, Feature, Resources
 from .wants import wants
 
@@ -51,23 +51,24 @@ def make_plan(
     the Dockerfile that ask for it and the backends that could.
     """
     own = _own_platform(backend, host)
-    stages = _stages(spec, dockerfile, own)
+    views = resolutions(spec, dockerfile, own=own)
     decisions, refusals = _decide(spec, backend, own)
-    refusals += _dockerfile_refusals(dockerfile, stages, backend)
+    refusals += _missing(spec, dockerfile, backend, own)
+    refusals += _foreign(dockerfile, views, backend)
     delivery, why, undeliverable = _delivery(spec, backend)
     refusals += [*undeliverable, *_annotation_refusals(spec)]
     if refusals:
         raise _error(backend, refusals)
     request = _request(spec, dockerfile, context, dockerfile_path, delivery)
-    needed = [plan for one in stages for plan in one if plan.needed and plan.image]
+    images = [image.name for view in views for image in view.base_images]
     return Plan(
         request=request,
         backend=backend,
         push=spec.push,
         delivery_reason=why,
         decisions=tuple(decisions),
-        stages=stages[0],
-        base_images=tuple(dict.fromkeys(plan.base for plan in needed)),
+        stages=stage_plans(views[0]),
+        base_images=tuple(dict.fromkeys(images)),
         secrets=PlannedSecrets(spec.secrets),
         ssh=spec.ssh,
         outputs=spec.outputs,
@@ -83,23 +84,6 @@ def _own_platform(backend: Capabilities, host: Platform) -> Platform:
     if backend.platforms and host not in backend.platforms:
         return backend.platforms[0]
     return host
-
-
-def _stages(
-    spec: StepSpec, dockerfile: Dockerfile, own: Platform
-) -> tuple[tuple[StagePlan, ...], ...]:
-    """The stages, resolved for each platform."""
-    return tuple(
-        plan_stages(
-            dockerfile,
-            target=spec.target,
-            build_args=spec.build_args,
-            platform=platform,
-            host=own,
-            contexts=spec.build_contexts,
-        )
-        for platform in spec.platforms or (own,)
-    )
 
 
 def _decide(
@@ -126,29 +110,32 @@ def _cannot(feature: Feature, backend: Capabilities) -> str:
     return f"{backend.backend} cannot {feature.value}{f' ({why})' if why else ''}"
 
 
-def _dockerfile_refusals(
-    dockerfile: Dockerfile, stages: Iterable[tuple[StagePlan, ...]], backend: Capabilities
-) -> list[_Refusal]:
-    """What the Dockerfile's needed stages ask for and *backend* does not have."""
-    missing: dict[Feature, dict[int, Demand]] = {}
-    foreign: dict[Platform, dict[int, Demand]] = {}
-    for one in stages:
-        for demand in demands(dockerfile, one):
-            if demand.feature not in backend.features:
-                missing.setdefault(demand.feature, {})[demand.lines.first] = demand
-        for platform, lines in foreign_runs(one, backend.platforms):
+def _missing(
+    spec: StepSpec, dockerfile: Dockerfile, backend: Capabilities, own: Platform
+) -> Iterator[_Refusal]:
+    """What lines of the Dockerfile ask for and *backend* does not have."""
+    found: dict[Feature, dict[int, Demand]] = {}
+    for demand in demands(spec, dockerfile, own=own):
+        if demand.feature not in backend.features:
+            found.setdefault(demand.feature, {})[demand.lines.first] = demand
+    for feature, lines in found.items():
+        yield _refusal(_cannot(feature, backend), dockerfile, lines)
+
+
+def _foreign(
+    dockerfile: Dockerfile, views: Iterable[Resolution], backend: Capabilities
+) -> Iterator[_Refusal]:
+    """RUN for platforms that *backend* cannot execute; nothing when it does not say which."""
+    if Feature.RUN not in backend.features or not backend.platforms:
+        return
+    found: dict[Platform, dict[int, Demand]] = {}
+    for view in views:
+        for platform, lines in foreign_runs(view, backend.platforms):
             demand = Demand(Feature.FOREIGN_PLATFORM, lines)
-            foreign.setdefault(platform, {})[lines.first] = demand
-    refusals = [
-        _refusal(_cannot(feature, backend), dockerfile, found)
-        for feature, found in missing.items()
-    ]
-    if Feature.RUN in backend.features and backend.platforms:
-        refusals += [
-            _refusal(f"{backend.backend} cannot execute RUN for {platform}", dockerfile, found)
-            for platform, found in foreign.items()
-        ]
-    return refusals
+            found.setdefault(platform, {})[lines.first] = demand
+    for platform, asked in found.items():
+        text = f"{backend.backend} cannot execute RUN for {platform}"
+        yield _refusal(text, dockerfile, asked)
 
 
 def _refusal(text: str, dockerfile: Dockerfile, found: dict[int, Demand]) -> _Refusal:
