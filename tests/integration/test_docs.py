@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from attrs import frozen
@@ -20,6 +21,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 README = ROOT / "README.md"
 _FENCE = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class PushableImage(Protocol):
+    def push(self, host: str, repository: str, tag: str) -> str: ...
 
 
 @frozen
@@ -110,9 +115,7 @@ def needs_base(page: Path) -> bool:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if blocks(p) and not needs_base(p)], ids=lambda page: page.stem
 )
-def test_every_block_of_a_page_runs(
-    page: Path, names: dict[str, object], project: Path
-) -> None:
+def test_every_block_of_a_page_runs(page: Path, names: dict[str, object], project: Path) -> None:
     """Read from top to bottom, each page works."""
     run_page(page, blocks(page), names, project)
 
@@ -124,12 +127,14 @@ def test_the_blocks_of_the_readme_run(names: dict[str, object], project: Path) -
 
 @pytest.mark.needs_root
 def test_the_page_about_secrets_runs(
-    names: dict[str, object], project: Path, busybox_reference: str
+    names: dict[str, object], project: Path, busybox_base: PushableImage
 ) -> None:
     """It needs a base image with a shell, and a sandbox."""
     page = ROOT / "docs" / "how-to" / "secrets.md"
+    host = str(names["repo"]).partition("/")[0]
+    names["base"] = busybox_base.push(host, "base/busybox", "1")
 
-    run_page(page, blocks(page), {**names, "base": busybox_reference}, project)
+    run_page(page, blocks(page), names, project)
 
 
 def test_the_readmes_test_command_is_what_ci_runs() -> None:
@@ -156,7 +161,8 @@ def test_the_exit_codes_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
 
     documented = {
-        kind: int(code) for code, kind in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+        kind: int(code)
+        for code, kind in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
     }
 
     assert documented == {kind.__name__: code for kind, code in EXIT_CODES}

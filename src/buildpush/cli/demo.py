@@ -71,10 +71,10 @@ class _File:
 
 
 def _shell_files(folder: Path, cancel: CancelToken) -> tuple[_File, ...]:
-    """This machine's shell and the libraries it needs; nothing when they cannot be told."""
+    """Find this machine's shell and the libraries it needs; nothing when they cannot be told."""
 
     def ignore(_: Event) -> None:
-        """ldd is quick; nobody watches."""
+        """Draw nothing: ldd is quick."""
 
     run = Run(workdir=folder, cancel=cancel, sink=ignore)
     ldd = run.environment.which("ldd")
@@ -96,9 +96,7 @@ def _add_base_image(registry: LocalRegistry, shell: tuple[_File, ...], blob: Pat
             writer.add(Entry(name=name, kind="dir", mode=0o1777 if name == "tmp" else 0o755))
         for file in shell:
             content = file.source.read_bytes()
-            writer.add(
-                Entry(name=file.name, kind="file", mode=0o755, size=len(content)), content
-            )
+            writer.add(Entry(name=file.name, kind="file", mode=0o755, size=len(content)), content)
         layer = writer.finish()
     config = ImageConfig(
         architecture=Platform.host().architecture,

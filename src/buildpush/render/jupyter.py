@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 from attrs import define, field
 
@@ -15,6 +16,15 @@ _MARKS = {"running": "…", "done": "✓", "cached": "✓ cached", "failed": "�
 
 class _Handle(Protocol):
     def update(self, obj: object, *, raw: bool) -> None: ...
+
+
+class _Display(Protocol):
+    def __call__(self, obj: object, *, raw: bool, display_id: bool) -> _Handle: ...
+
+
+def _display() -> _Display:
+    """IPython's ``display``, which is there wherever there is a notebook."""
+    return cast("_Display", import_module("IPython.display").display)
 
 
 @define(eq=False)
@@ -32,11 +42,9 @@ class JupyterRenderer:
             self._tail = [*self._tail, event.line][-_SHOWN_LINES:]
         if isinstance(event, TaskProgress):
             return  # the table shows no bytes; redrawing for them would flood the front end
-        from IPython.display import display  # type: ignore[import-not-found,unused-ignore]
-
         bundle = {"text/html": self.html(), "text/plain": self.text()}
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            self._handle = _display()(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
 

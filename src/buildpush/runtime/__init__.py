@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -218,3 +218,12 @@ class Task:
         if now - self._last >= _PROGRESS_SECONDS or done == total:
             self._last = now
             self.run.emit(TaskProgress(at=now, task=self.name, done=done, total=total))
+
+    def counting(self, chunks: Iterable[bytes], total: int | None = None) -> Iterator[bytes]:
+        """Pass *chunks* on, reporting bytes and stopping when the run is cancelled."""
+        done = 0
+        for chunk in chunks:
+            self.run.cancel.check()
+            done += len(chunk)
+            self.progress(done, total)
+            yield chunk

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import anyio
 import anyio.from_thread
@@ -24,7 +24,7 @@ from ..errors import SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned
 from ..plan import BuildResult, Capabilities, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
-from ..spec import StepSpec
+from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
@@ -32,6 +32,13 @@ __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
 def _ignore(_: Event) -> None:
     """The display of somebody who does not look."""
+
+
+class BuildAndPushArguments(StepArguments, total=False):
+    """The keyword arguments of `BuildAndPushStep`."""
+
+    backend: str | Backend
+    auth: Sequence[Keychain]
 
 
 class BuildAndPushStep(StepSpec):
@@ -48,6 +55,10 @@ class BuildAndPushStep(StepSpec):
 
     backend: Annotated[str | Backend, SkipValidation] = "auto"
     auth: Annotated[Sequence[Keychain], SkipValidation] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[BuildAndPushArguments]) -> None: ...
 
     def plan(self, *, backend: str | Backend | None = None) -> Plan:
         """Resolve the settings against a backend, without building anything.
@@ -135,7 +146,8 @@ class BuildAndPushStep(StepSpec):
     ) -> BuildResult:
         """The whole of a run, top to bottom. Everything else in this file is plumbing."""
         from ..auth.files import ambient
-        from .delivery import deliver, write_secrets  # lazily: it loads the HTTP client
+        from .delivery import deliver  # lazily: it loads the HTTP client
+        from .secrets import find_agents, write_secrets
 
         environment = Environment.current()
         with _workdir(environment) as folder, Deadline(cancel, self.timeout):
@@ -143,15 +155,20 @@ class BuildAndPushStep(StepSpec):
             run = Run(
                 workdir=folder,
                 cancel=cancel,
-                sink=_noting(emit, warnings),
+                sink=_noting(emit, warnings, quiet=self.quiet),
                 environment=environment,
             )
             run.emit(PhaseStarted(at=run.now, phase=Phase.PLAN))
             chosen, plan = self._choose(backend, environment)
             for warning in plan.warnings:
                 run.warn(warning)
-            keychain = Chain((*self.auth, ambient(run)))
-            request = evolve(plan.request, secrets=write_secrets(plan.secrets, run))
+            signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
+            keychain = Chain((*self.auth, signed_in))
+            request = evolve(
+                plan.request,
+                secrets=write_secrets(plan.secrets, run),
+                ssh=find_agents(plan.ssh, run),
+            )
             run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
             direct = request.delivery is Delivery.DIRECT
             artifact = chosen.build(request, keychain if direct else PullOnly(keychain), run)
@@ -159,9 +176,7 @@ class BuildAndPushStep(StepSpec):
             result = deliver(artifact, plan, keychain, run)
             return evolve(result, seconds=run.now, warnings=tuple(warnings))
 
-    def _choose(
-        self, backend: str | Backend, environment: Environment
-    ) -> tuple[Backend, Plan]:
+    def _choose(self, backend: str | Backend, environment: Environment) -> tuple[Backend, Plan]:
         from ..dockerfile import parse
         from ..oci import Platform
 
@@ -217,10 +232,14 @@ def _workdir(environment: Environment) -> Generator[Path]:
         shutil.rmtree(folder)
 
 
-def _noting(emit: EventSink, warnings: list[str]) -> EventSink:
+def _noting(emit: EventSink, warnings: list[str], *, quiet: bool) -> EventSink:
+    """Keep the warnings for the result; a quiet step shows nothing else."""
+
     def sink(event: Event) -> None:
         if isinstance(event, Warned):
             warnings.append(event.message)
-        emit(event)
+            emit(event)
+        elif not quiet:
+            emit(event)
 
     return sink

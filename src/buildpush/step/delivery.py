@@ -1,29 +1,203 @@
-"""From artifact to result: write the outputs, push, read back; and the secrets' files."""
+"""From artifact to result: write the outputs, push, read back."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import SecretStr
+from attrs import evolve
 
-from ..auth import Chain, Keychain
-from ..errors import SpecError
+from ..auth import Keychain
+from ..errors import DigestMismatchError, SpecError, UnsupportedFeatureError
 from ..events import Phase, PhaseStarted
-from ..oci import Platform
+from ..oci import Digest, ImageReference, Platform, Repository
 from ..oci.archive import write_docker_archive
-from ..oci.layout import Layout, verify
-from ..oci.wire import Descriptor
-from ..plan import (
-    Artifact,
-    BuildResult,
-    ImageSummary,
-    LayoutArtifact,
-    Output,
-    Plan,
-    PushedArtifact,
+from ..oci.layout import Layout, pack_tar
+from ..oci.wire import (
+    MAX_CONFIG,
+    Descriptor,
+    Index,
+    Manifest,
+    MediaType,
+    parse_config,
+    parse_manifest,
 )
+from ..plan import Artifact, BuildResult, ImageSummary, LayoutArtifact, Output, Plan
 from ..registry import RegistryClient
+from ..registry.push import push
 from ..runtime import Run
-from ..spec import FromEnv, SecretSource
+from ..runtime.retry import RetryPolicy
+
+__all__ = ["deliver"]
+
+
+def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> BuildResult:
+    """Bring *artifact* wherever *plan* says, and read back every tag that was put.
+
+    Raises `AuthError` or `RegistryError` when the registry will not have it, and
+    `DigestMismatchError` when a tag does not hold what was pushed.
+    """
+    request = plan.request
+    with RegistryClient(
+        keychain,
+        run,
+        insecure=request.insecure,
+        mirrors={host: [mirror] for host, mirror in request.mirrors.items()},
+        policy=RetryPolicy(attempts=plan.retries + 1),
+    ) as client:
+        outputs: tuple[Path, ...] = ()
+        if isinstance(artifact, LayoutArtifact):
+            layout = Layout.open(artifact.path)
+            images = _layout_images(layout, artifact.digest)
+            outputs = _write_outputs(
+                plan.outputs, layout, artifact, request.references, client, run
+            )
+            if plan.push:
+                run.emit(PhaseStarted(at=run.now, phase=Phase.PUSH))
+                push(
+                    client,
+                    layout,
+                    artifact.digest,
+                    request.references,
+                    origins=artifact.origins,
+                    run=run,
+                )
+        else:
+            run.emit(PhaseStarted(at=run.now, phase=Phase.VERIFY))
+            _read_back(client, request.references, artifact.digest)
+            images = _pushed_images(client, request.references[0], artifact.digest)
+    pinned = tuple(ref.with_digest(artifact.digest) for ref in request.references)
+    return BuildResult(
+        digest=artifact.digest,
+        references=pinned if plan.push else (),
+        images=images,
+        backend=plan.backend,
+        seconds=run.now,
+        outputs=outputs,
+    )
+
+
+def _layout_images(layout: Layout, digest: Digest) -> Mapping[Platform, ImageSummary]:
+    found: dict[Platform, ImageSummary] = {}
+    for descriptor, document in layout.manifests(digest):
+        if isinstance(document, Manifest) and MediaType.is_config(document.config.media_type):
+            config = layout.read(document.config.digest, MAX_CONFIG)
+            found.setdefault(*_summary(descriptor, document, config))
+    return found
+
+
+def _pushed_images(
+    client: RegistryClient, reference: ImageReference, digest: Digest
+) -> Mapping[Platform, ImageSummary]:
+    """The images behind a digest that a backend has pushed by itself."""
+    found: dict[Platform, ImageSummary] = {}
+    pending = [evolve(reference, tag="", digest=digest)]
+    while pending:
+        place = pending.pop()
+        fetched = client.get_manifest(place)
+        document = parse_manifest(fetched.data, fetched.descriptor.media_type)
+        if isinstance(document, Index):
+            pending += [evolve(place, digest=child.digest) for child in document.manifests]
+        elif MediaType.is_config(document.config.media_type):
+            with client.get_blob(place.repository, document.config) as chunks:
+                config = b"".join(chunks)
+            found.setdefault(*_summary(fetched.descriptor, document, config))
+    return found
+
+
+def _summary(
+    descriptor: Descriptor, manifest: Manifest, config: bytes
+) -> tuple[Platform, ImageSummary]:
+    layers = sum(layer.size for layer in manifest.layers)
+    return parse_config(config).platform, ImageSummary(
+        digest=descriptor.digest,
+        config=manifest.config.digest,
+        size=descriptor.size + manifest.config.size + layers,
+        layers=len(manifest.layers),
+    )
+
+
+def _read_back(
+    client: RegistryClient, references: tuple[ImageReference, ...], digest: Digest
+) -> None:
+    for reference in references:
+        landed = client.get_manifest(reference).descriptor.digest
+        if landed != digest:
+            raise DigestMismatchError(
+                f"{reference} holds {landed}, but the backend says it pushed {digest}",
+                hint="somebody else may have pushed the same tag at the same moment",
+            )
+
+
+def _write_outputs(
+    outputs: tuple[Output, ...],
+    layout: Layout,
+    artifact: LayoutArtifact,
+    references: tuple[ImageReference, ...],
+    client: RegistryClient,
+    run: Run,
+) -> tuple[Path, ...]:
+    if not outputs:
+        return ()
+    _fetch_absent(layout, artifact.digest, artifact.origins, client, run)
+    return tuple(_write_output(o, layout, artifact.digest, references, run) for o in outputs)
+
+
+def _fetch_absent(
+    layout: Layout,
+    digest: Digest,
+    origins: Mapping[Digest, Repository],
+    client: RegistryClient,
+    run: Run,
+) -> None:
+    """Bring in the blobs that the build never had to read: a file must have them all."""
+    for _, document in list(layout.manifests(digest)):
+        for blob in document.layers if isinstance(document, Manifest) else ():
+            if layout.has(blob.digest) or blob.digest not in origins:
+                continue
+            with (
+                run.task(f"fetch {blob.digest}", f"fetch layer {blob.digest}") as task,
+                client.get_blob(origins[blob.digest], blob) as chunks,
+            ):
+                layout.add_stream(task.counting(chunks, blob.size), blob)
+
+
+def _write_output(
+    output: Output,
+    layout: Layout,
+    digest: Digest,
+    references: tuple[ImageReference, ...],
+    run: Run,
+) -> Path:
+    path = run.environment.cwd / output.destination
+    title = f"write {output.destination} ({output.type})"
+    with run.task(f"output {path}", title):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            match output.type:
+                case "docker":
+                    write_docker_archive(layout, digest, references, path)
+                case "oci" if path.suffix == ".tar":
+                    pack_tar(layout, path)
+                case "oci":
+                    _copy_layout(layout, digest, path)
+                case "local":  # a plan refuses it for backends that only export layouts
+                    raise UnsupportedFeatureError(
+                        "outputs: plain files cannot be written from an OCI layout"
+                    )
+        except OSError as error:
+            raise SpecError(f"outputs: cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def _copy_layout(layout: Layout, digest: Digest, path: Path) -> None:
+    """Copy blob by blob into a layout that may already exist: its other images stay."""
+    target = Layout.create(path)
+    for descriptor, document in layout.manifests(digest):
+        blobs = [descriptor]
+        if isinstance(document, Manifest):
+            blobs += [document.config, *document.layers]
+        for blob in blobs:
+            if layout.has(blob.digest) and not target.has(blob.digest):
+                target.add_file(layout.blob_path(blob.digest), blob, link=False)
+    target.set_index(layout.index().manifests)

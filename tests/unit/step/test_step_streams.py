@@ -15,11 +15,11 @@ from attrs import frozen
 from buildpush import BuildAndPushStep, CancelToken, Capabilities, Keychain
 from buildpush.errors import BuildError, StepCancelledError, StepTimeoutError
 from buildpush.events import Event, Phase, RunState, TaskLog, TaskStarted
+from buildpush.oci.layout import Layout
 from buildpush.plan import Artifact, BuildRequest, Feature, LayoutArtifact
 from buildpush.runtime import Run
 from buildpush.runtime.process import run_command
 from buildpush.testing import random_image
-from buildpush.oci.layout import Layout
 
 
 @frozen
@@ -62,7 +62,7 @@ class LongJob:
     def __init__(self, context: Path, tmp_path: Path, timeout: float | None = None) -> None:
         self.fifo = tmp_path / "started"
         os.mkfifo(self.fifo)
-        child = f"trap \"\" TERM; echo $$ > {self.fifo}; while :; do sleep 0.1; done"
+        child = f'trap "" TERM; echo $$ > {self.fifo}; while :; do sleep 0.1; done'
         self.step = BuildAndPushStep(
             repo="a.example/b",
             context=context,
@@ -274,10 +274,14 @@ async def test_leaving_astream_early_stops_the_build(long_job: LongJob) -> None:
 @pytest.mark.anyio
 async def test_an_error_in_the_block_arrives_bare(long_job: LongJob) -> None:
     """The user's own exception is what the user sees."""
-    with pytest.raises(ZeroDivisionError):
+
+    async def fail_while_it_runs() -> None:
         async with long_job.step.astream():
             await anyio.to_thread.run_sync(long_job.wait_until_started)
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_while_it_runs()
 
     assert long_job.is_gone()
 
