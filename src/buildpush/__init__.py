@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .auth import Access as Access
     from .auth import Chain as Chain
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from .spec import FromEnv as FromEnv
     from .spec import StepSpec as StepSpec
     from .step import BuildAndPushStep as BuildAndPushStep
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "auth": ("Access", "Chain", "Credential", "Keychain", "StaticKeychain"),

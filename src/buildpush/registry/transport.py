@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 from attrs import define, field, frozen
 
-from .. import __version__
+from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, Run
 from .endpoints import Insecure

@@ -64,8 +64,10 @@ def test_build_without_a_push(context: Path, capsys: pytest.CaptureFixture[str])
     output = context.parent / "image.tar"
 
     code = main(
-        ["build", str(context), "--repo", "a.example/b", "--no-push", "--progress", "none"]
-        + f"--output type=oci,dest={output}".split()
+        [
+            *("build", str(context), "--repo", "a.example/b", "--no-push"),
+            *("--progress", "none", "--output", f"type=oci,dest={output}"),
+        ]
     )
 
     lines = capsys.readouterr().out.splitlines()
@@ -200,12 +202,40 @@ def test_a_bare_build_argument_comes_from_the_environment(
 def test_every_option_reaches_its_setting() -> None:
     """No option is read and forgotten."""
     arguments = _parser().parse_args(
-        (
-            "build ctx --repo a.example/b -f other --target t --label l=1 --annotation a=1"
-            " --build-context c=dir --add-host h=127.0.0.1 --secret id=s,src=file"
-            " --platform linux/amd64,linux/arm64 --no-cache --pull --insecure r.example"
-            " --network none --timeout 1m --backend native -o type=docker,dest=x.tar"
-        ).split()
+        [
+            "build",
+            "ctx",
+            "--repo",
+            "a.example/b",
+            "-f",
+            "other",
+            "--target",
+            "t",
+            "--label",
+            "l=1",
+            "--annotation",
+            "a=1",
+            "--build-context",
+            "c=dir",
+            "--add-host",
+            "h=127.0.0.1",
+            "--secret",
+            "id=s,src=file",
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "--no-cache",
+            "--pull",
+            "--insecure",
+            "r.example",
+            "--network",
+            "none",
+            "--timeout",
+            "1m",
+            "--backend",
+            "native",
+            "-o",
+            "type=docker,dest=x.tar",
+        ]
     )
 
     step = _step(arguments)
