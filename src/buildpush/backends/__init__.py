@@ -67,7 +67,7 @@ class BackendCatalog:
                 raise PlanError(f"backend {name!r} is claimed by {claims}", hint="uninstall one")
         try:
             factory: BackendFactory = point.load()
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             raise BackendUnavailableError(
                 f"backend {name!r} cannot be imported: {error}"
             ) from error
