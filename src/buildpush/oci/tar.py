@@ -13,7 +13,6 @@ import struct
 import tarfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
 from typing import BinaryIO, Final, Literal, NamedTuple, cast
 
 BLOCK: Final = 512
@@ -45,7 +44,7 @@ _HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x16s155s12x")
 _MAGIC: Final = b"ustar\x0000"
 _NO_DEVICE: Final = b"0000000\x000000000\0"
 _XATTR: Final = "SCHILY.xattr."
-_NO_XATTRS: Final[Mapping[str, bytes]] = MappingProxyType({})
+_NO_XATTRS: Final[Mapping[str, bytes]] = {}
 _BUFFER: Final = 1 << 20
 _MAX_ID: Final = 0o7777777
 _MAX_NUMBER: Final = 0o77777777777
@@ -84,34 +83,27 @@ def padding(size: int) -> bytes:
 def pack(entry: Entry) -> bytes:
     """The header blocks of *entry*, the same bytes for the same entry always.
 
-    Raises `ValueError` for a name with a NUL, a negative size and a device number over 2097151.
+    Raises `ValueError` for what no archive can hold: a name with a NUL, an attribute's name with
+    an equals sign, a negative size or owner, a device number over 2097151.
     """
     records: dict[str, bytes] = {}
     seconds, fraction = divmod(entry.mtime_ns, 1_000_000_000)
     if fraction or not 0 <= seconds <= _MAX_NUMBER:
         records["mtime"] = _seconds(entry.mtime_ns)
         seconds = min(max(seconds, 0), _MAX_NUMBER)
-    size = entry.size if entry.kind == "file" else 0
-    if size > _MAX_NUMBER:
-        records["size"] = b"%d" % size
-        size = 0
-    uid, gid = entry.uid, entry.gid
-    if not 0 <= uid <= _MAX_ID:
-        records["uid"] = b"%d" % uid
-        uid = 0
-    if not 0 <= gid <= _MAX_ID:
-        records["gid"] = b"%d" % gid
-        gid = 0
+    size = _number(entry.size, _MAX_NUMBER, "size", records) if entry.kind == "file" else 0
+    uid = _number(entry.uid, _MAX_ID, "uid", records)
+    gid = _number(entry.gid, _MAX_ID, "gid", records)
     name = entry.name
     if entry.kind == "dir":
         name = f"{name}/" if name else "./"
     prefix, base = _name(name, records)
     link = _text(entry.link, "linkpath", records) if entry.link else b""
     for key, value in entry.xattrs.items():
+        if "=" in key or "\0" in key:
+            raise ValueError(f"{entry.name!r}: no archive can hold the attribute {key!r}")
         records[_XATTR + key] = value
     device = _device(entry) if entry.kind in ("char", "block") else _NO_DEVICE
-    if size < 0:
-        raise ValueError(f"{entry.name!r}: the size is negative")
     header = _block(
         base,
         entry.mode & 0o7777,
@@ -124,6 +116,16 @@ def pack(entry: Entry) -> bytes:
         prefix,
     )
     return _pax(records) + header if records else header
+
+
+def _number(value: int, most: int, key: str, records: dict[str, bytes]) -> int:
+    """*value* as a header field, or 0 and the PAX record *key* when it is too large for one."""
+    if 0 <= value <= most:
+        return value
+    if value < 0:
+        raise ValueError(f"the {key} of an entry cannot be negative")
+    records[key] = b"%d" % value
+    return 0
 
 
 def _block(
