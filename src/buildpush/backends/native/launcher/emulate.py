@@ -1,0 +1,115 @@
+"""Mounts where nothing can be mounted: things are moved into place, and back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+
+from . import difference, paths, system
+from .stubs import Stubs
+from .wire import Job
+
+
+class Swaps:
+    """Puts things into *root* for the time of one command; what they hide waits in *aside*."""
+
+    def __init__(self, root: str, aside: str) -> None:
+        self._root = root
+        self._aside = aside
+        self._stubs = Stubs(root)
+        self._hidden: list[tuple[str, str]] = []
+        self._borrowed: list[tuple[str, str]] = []
+        self._times: list[tuple[str, os.stat_result]] = []
+        os.makedirs(aside)
+
+    def devices(self) -> None:
+        """Make the devices that are missing; a plain file for ``null`` where mknod is refused."""
+        self._stubs.provide("/dev", "dir")
+        for name, minor in system.DEVICES.items():
+            path = paths.inside(self._root, f"/dev/{name}")
+            if paths.lstat(path) is not None:
+                continue
+            self._note(path)
+            with contextlib.suppress(OSError):
+                os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+                os.chmod(path, 0o666)
+            if name == "null" and paths.lstat(path) is None:
+                with open(path, "wb"):
+                    pass
+                os.chmod(path, 0o666)
+            self._hidden.append((path, ""))
+
+    def place(self, mount: Job) -> None:
+        """Put a copy of the source of *mount* at its target; a cache moves there itself."""
+        shape = system.shape_of(mount)
+        names = paths.resolve(self._root, mount["target"])
+        self._stubs.provide("/" + "/".join(names[:-1]), "dir")
+        path = paths.join(self._root, names)
+        self._note(path)
+        aside = ""
+        if paths.lstat(path) is not None:
+            aside = f"{self._aside}/{len(self._hidden)}"
+            os.rename(path, aside)
+        self._hidden.append((path, aside))
+        mode = mount.get("mode")
+        if mount["kind"] == "cache":
+            move(mount["source"], path)
+            self._borrowed.append((path, mount["source"]))
+        elif mount["kind"] == "tmpfs":
+            os.mkdir(path)
+            os.chmod(path, 0o1777 if mode is None else mode)
+        elif shape == "dir":
+            shutil.copytree(mount["source"], path, symlinks=True)
+        else:
+            shutil.copy2(mount["source"], path)
+            found = os.stat(mount["source"])
+            os.chown(path, found.st_uid, found.st_gid)
+
+    def _note(self, path: str) -> None:
+        parent = os.path.dirname(path)
+        self._times.append((parent, os.lstat(parent)))
+
+    def undo(self, before: difference.Walk) -> None:
+        """Put everything back and make *before* know what was only moved to and fro."""
+        for path, home in reversed(self._borrowed):
+            if paths.is_directory(path):
+                move(path, home)
+        for path, aside in reversed(self._hidden):
+            parent = os.path.dirname(path)
+            if not paths.is_directory(parent):
+                continue
+            paths.remove_tree(path)
+            if aside:
+                os.rename(aside, path)
+                name = path[len(self._root) + 1 :]
+                above, _, last = name.rpartition("/")
+                if last in before.get(above, {}):
+                    before[above][last] = difference.know(path)
+        for parent, found in reversed(self._times):
+            if paths.is_directory(parent):
+                os.utime(parent, ns=(found.st_atime_ns, found.st_mtime_ns))
+        self._stubs.remove()
+
+
+def move(source: str, target: str) -> None:
+    """Move a directory, by a copy where the two are on different file systems."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(source, target, symlinks=True)
+        paths.remove_tree(source)
+
+
+def furnish(swaps: Swaps, tray: str, mounts: Sequence[Job]) -> None:
+    """Give a chroot its devices, its hosts and resolv.conf, and the job's mounts."""
+    swaps.devices()
+    for name in ("resolv.conf", "hosts"):
+        swaps.place({"kind": "bind", "source": f"{tray}/{name}", "target": f"/etc/{name}"})
+    for mount in sorted(mounts, key=lambda mount: len(paths.split(mount["target"]))):
+        swaps.place(mount)

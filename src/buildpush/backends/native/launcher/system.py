@@ -1,0 +1,172 @@
+"""The mounts that make a folder of files a system to run in; all in a mount namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from . import paths, syscalls
+from .stubs import Shape, Stubs
+from .wire import Job, SetUpError
+
+_STRICT: Final = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+DEVICES: Final = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}
+"""The devices every program may expect, and their minor numbers (the major is 1)."""
+_LINKS: Final = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+# What Docker hides or makes unwritable, since root in here is root, or nearly so, out there.
+_MASKED: Final = (
+    "proc/acpi",
+    "proc/asound",
+    "proc/interrupts",
+    "proc/kcore",
+    "proc/keys",
+    "proc/latency_stats",
+    "proc/sched_debug",
+    "proc/scsi",
+    "proc/timer_list",
+    "proc/timer_stats",
+    "sys/devices/virtual/powercap",
+    "sys/firmware",
+)
+_READ_ONLY: Final = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
+POINTS: Final = ("/proc", "/sys", "/dev")
+_SHM_SIZE: Final = 64 << 20
+
+
+def mount_points(mounts: Sequence[Job]) -> list[tuple[str, Shape]]:
+    """Every path that has to exist in the root before things can be mounted on it."""
+    points: list[tuple[str, Shape]] = [(point, "dir") for point in POINTS]
+    points += [("/etc/resolv.conf", "file"), ("/etc/hosts", "file")]
+    return points + [(mount["target"], shape_of(mount)) for mount in mounts]
+
+
+def shape_of(mount: Job) -> Shape:
+    """Whether *mount* wants a directory or a file to lie on."""
+    if mount["kind"] == "tmpfs" or os.path.isdir(mount["source"]):
+        return "dir"
+    return "file"
+
+
+def hosts(hostname: str, extra: Sequence[Sequence[str]]) -> str:
+    """The text of /etc/hosts as BuildKit writes it; *extra* are pairs of a name and an address."""
+    rows = [f"127.0.0.1\tlocalhost {hostname}", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    return "\n".join([*rows, *(f"{address}\t{name}" for name, address in extra), ""])
+
+
+def fill_tray(tray: str, hostname: str, extra: Sequence[Sequence[str]]) -> None:
+    """Write the files that every RUN sees to *tray*: ``hosts`` and ``resolv.conf``."""
+    with open(f"{tray}/hosts", "w", encoding="utf-8") as file:
+        file.write(hosts(hostname, extra))
+    try:
+        shutil.copyfile("/etc/resolv.conf", f"{tray}/resolv.conf")
+    except OSError:  # a machine without one asks its own port 53, and so shall the command
+        with open(f"{tray}/resolv.conf", "wb"):
+            pass
+    for name in ("hosts", "resolv.conf"):
+        os.chmod(f"{tray}/{name}", 0o644)
+
+
+def build(root: str, tray: str, mounts: Sequence[Job], shm_size: int | None) -> None:
+    """Mount all that belongs into *root*: the kernel's file systems, then *mounts* in order."""
+    syscalls.bind(root, root)
+    stubs = Stubs(root)
+    mount_proc(stubs.provide("/proc", "dir"))
+    _sys(stubs.provide("/sys", "dir"))
+    _dev(stubs.provide("/dev", "dir"), shm_size)
+    _mask(root)
+    for name in ("resolv.conf", "hosts"):
+        target = stubs.provide(f"/etc/{name}", "file")
+        syscalls.bind(f"{tray}/{name}", target, readonly=True)
+    for mount in sorted(mounts, key=lambda mount: len(paths.split(mount["target"]))):
+        _place(stubs, mount)
+
+
+def mount_proc(target: str) -> None:
+    """Show the processes of this pid namespace at *target*."""
+    try:
+        syscalls.mount("proc", target, "proc", _STRICT)
+    except PermissionError:
+        # A container that hides parts of its /proc lets nobody in it mount a whole one.
+        syscalls.bind("/proc", target)
+
+
+def _sys(target: str) -> None:
+    try:
+        syscalls.mount("sysfs", target, "sysfs", _STRICT | syscalls.MS_RDONLY)
+    except PermissionError:  # only the owner of the network namespace may
+        syscalls.bind("/sys", target, readonly=True)
+        return
+    with contextlib.suppress(OSError):  # for runtimes that size themselves by their cgroup
+        syscalls.bind("/sys/fs/cgroup", f"{target}/fs/cgroup", readonly=True)
+
+
+def _dev(target: str, shm_size: int | None) -> None:
+    syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=65536k")
+    for name in (*DEVICES, "tty"):
+        if os.path.exists(f"/dev/{name}"):
+            with open(f"{target}/{name}", "wb"):
+                pass
+            syscalls.bind(f"/dev/{name}", f"{target}/{name}")
+    for name, link in _LINKS.items():
+        os.symlink(link, f"{target}/{name}")
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"{target}/{name}")
+    pts = "newinstance,ptmxmode=0666,mode=0620"
+    try:
+        syscalls.mount(
+            "devpts", f"{target}/pts", "devpts", _STRICT & ~syscalls.MS_NODEV, f"{pts},gid=5"
+        )
+    except OSError:  # group 5, tty, is not mapped
+        with contextlib.suppress(OSError):
+            syscalls.mount("devpts", f"{target}/pts", "devpts", _STRICT & ~syscalls.MS_NODEV, pts)
+    size = f"mode=1777,size={shm_size or _SHM_SIZE}"
+    syscalls.mount("shm", f"{target}/shm", "tmpfs", _STRICT, size)
+    with contextlib.suppress(OSError):  # kernels may lack it, programs rarely want it
+        syscalls.mount("mqueue", f"{target}/mqueue", "mqueue", _STRICT)
+
+
+def _mask(root: str) -> None:
+    for name in _MASKED:
+        path = f"{root}/{name}"
+        found = paths.lstat(path)
+        with contextlib.suppress(OSError):
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0")
+            elif found is not None:
+                syscalls.bind(f"{root}/dev/null", path)
+    for name in _READ_ONLY:
+        path = f"{root}/{name}"
+        if paths.lstat(path) is not None:
+            with contextlib.suppress(OSError):
+                syscalls.bind(path, path, readonly=True)
+
+
+def _place(stubs: Stubs, mount: Job) -> None:
+    try:
+        target = stubs.provide(mount["target"], shape_of(mount))
+        if mount["kind"] == "tmpfs":
+            mode, size = mount.get("mode"), mount.get("size")
+            data = f"mode={0o1777 if mode is None else mode:o}"
+            syscalls.mount(
+                "tmpfs",
+                target,
+                "tmpfs",
+                syscalls.MS_NOSUID,
+                data + (f",size={size}" if size else ""),
+            )
+        else:
+            syscalls.bind(mount["source"], target, readonly=bool(mount.get("readonly")))
+    except OSError as error:
+        raise SetUpError(
+            f"the {mount['kind']} mount on {mount['target']} failed: {error.args[-1]}"
+        ) from error
