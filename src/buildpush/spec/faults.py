@@ -12,7 +12,16 @@ from ..errors import BuildpushError, SpecError
 _WORDS = {
     "missing": "is required",
     "too_short": "must not be empty",
-    "frozen_instance": "a spec cannot be changed: make another",
+    "dict_type": "expected a mapping, or a list of name=value",
+    "mapping_type": "expected a mapping, or a list of name=value",
+    "model_type": "expected a mapping",
+    "tuple_type": "expected a list",
+    "frozen_set_type": "expected a list",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
 }
 
 

@@ -24,12 +24,12 @@ from .readers import (
     read_annotation_name,
     read_cache,
     read_epoch,
-    read_folder,
     read_host,
     read_mirror,
     read_name,
     read_network,
     read_output,
+    read_path,
     read_platform,
     read_provenance,
     read_reference,
@@ -80,7 +80,7 @@ Text = Annotated[str, BeforeValidator(plain_text)]
 OptionalText = Annotated[str | None, _optional(plain_text)]
 Name = Annotated[str, _read(read_name)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(splitter), AfterValidator(_unique)]
-Folder = Annotated[Path, BeforeValidator(read_folder)]
+LocalPath = Annotated[Path, BeforeValidator(read_path)]
 
 RepositoryName = Annotated[Repository, _read(read_repository), _as_text]
 Reference = Annotated[ImageReference, _read(read_reference), _as_text]
@@ -103,7 +103,7 @@ SecretId = Annotated[str, _read(read_secret_id)]
 Source = Annotated[SecretSource, _read(read_secret, given=str | Mapping[str, str]), _as_source]
 Secrets = Annotated[Mapping[SecretId, Source], BeforeValidator(secret_items)]
 SecretVariables = Annotated[Mapping[SecretId, Name], BeforeValidator(text_items)]
-SecretFiles = Annotated[Mapping[SecretId, Path], BeforeValidator(text_items)]
+SecretFiles = Annotated[Mapping[SecretId, LocalPath], BeforeValidator(text_items)]
 Agent = Annotated[SshSource, _read(read_ssh, given=str | bool), _as_source]
 Agents = Annotated[Mapping[SecretId, Agent], BeforeValidator(ssh_items)]
 

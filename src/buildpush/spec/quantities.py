@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 __all__ = [
+    "DEFAULT_TIMEOUT",
     "LONGEST_IMPLIED",
     "parse_cpu",
     "parse_duration",
@@ -20,6 +21,9 @@ __all__ = [
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"[0-9]+[smhdw](?: ?[0-9]+[smhdw])*")
 _TOKEN = re.compile(r"([0-9]+)([smhdw])")
+DEFAULT_TIMEOUT: Final = 7200.0
+"""Seconds a step may take when nobody says otherwise: two hours, as in Harness."""
+
 LONGEST_IMPLIED: Final = 36000.0
 """Seconds that a written timeout of zero (``0s``) stands for, as in Harness: ten hours."""
 
@@ -64,10 +68,13 @@ def parse_duration(value: object) -> float:
 def parse_timeout(value: object) -> float | None:
     """Read a step's timeout as seconds; None (no limit) for None.
 
-    A written zero (``0s``) means ten hours, as in Harness; the number 0 from Python is refused.
+    As in Harness, empty text is the default and a written zero (``0s``) ten hours; the number 0
+    from Python is refused.
     """
     if value is None:
         return None
+    if value == "":
+        return DEFAULT_TIMEOUT
     seconds = parse_duration(value)
     if seconds == 0 and isinstance(value, str):
         return LONGEST_IMPLIED

@@ -70,13 +70,13 @@ def read_platform(value: object) -> Platform:
     return value if isinstance(value, Platform) else Platform.parse(plain_text(value))
 
 
-def read_folder(value: object) -> Path:
-    """A folder on this machine; contexts that would have to be fetched are refused."""
+def read_path(value: object) -> Path:
+    """A file or folder on this machine; what would have to be fetched is refused."""
     if isinstance(value, Path):
         return value
     text = plain_text(value)
-    if text == "-" or "://" in text or text.startswith("git@"):
-        raise ValueError("expected a folder: fetch or clone a remote context first")
+    if text in ("", "-") or "://" in text or text.startswith("git@"):
+        raise ValueError("expected a path on this machine: fetch or clone what is elsewhere first")
     return Path(text)
 
 

@@ -25,8 +25,8 @@ from .fieldtypes import (
     Caches,
     Compression,
     Epoch,
-    Folder,
     Hosts,
+    LocalPath,
     Mirrors,
     Names,
     Network,
@@ -47,6 +47,7 @@ from .fieldtypes import (
     Timeout,
     Ulimits,
 )
+from .quantities import DEFAULT_TIMEOUT
 from .texts import kind_of
 from .values import FromEnv, SecretSource
 
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .arguments import StepArguments
-
-HARNESS_TIMEOUT = 7200.0
-"""Seconds a step may take when nobody says otherwise: two hours, as in Harness."""
 
 
 class StepSpec(BaseModel):
@@ -77,8 +75,8 @@ class StepSpec(BaseModel):
 
     repo: RepositoryName = Field(description="The repository to push to, without tag.")
     tags: Tags = Field(default=("latest",), description="The tags the image gets; at least one.")
-    context: Folder = Field(default=Path(), description="The build context: a folder.")
-    dockerfile: Folder = Field(
+    context: LocalPath = Field(default=Path(), description="The build context: a folder.")
+    dockerfile: LocalPath = Field(
         default=Path("Dockerfile"),
         description="The Dockerfile: in the build context, else from the current folder.",
     )
@@ -173,7 +171,7 @@ class StepSpec(BaseModel):
         default=4, ge=0, le=20, description="How often to try again what may pass later."
     )
     timeout: Timeout = Field(
-        default=HARNESS_TIMEOUT, description="Seconds, or `1h 30m`; null means no limit."
+        default=DEFAULT_TIMEOUT, description="Seconds, or `1h 30m`; null means no limit."
     )
     quiet: bool = Field(default=False, description="Show only warnings and the result.")
     connector_ref: OptionalText = Field(
