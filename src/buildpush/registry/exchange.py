@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from attrs import define, field, frozen
 
 from ..auth import Keychain
-from ..errors import BuildpushError
+from ..errors import BuildpushError, RegistryUnavailableError
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy, retrying
 from .endpoints import Endpoints, Insecure, same_origin
@@ -96,34 +96,37 @@ class Exchange:
 
     @contextmanager
     def _once(self, call: Call, proof: str) -> Generator[Reply]:
-        host = call.want.repository.host
+        host, url = call.want.repository.host, self.url(call)
         headers = {**call.headers, **({"Authorization": proof} if proof else {})}
         if self.endpoints.settled(host):
-            with self._wire(call, headers) as reply:
+            with self._wire(call, url, headers) as reply:
                 yield reply
             return
         # Plain HTTP is allowed here, and nothing is known yet: nothing secret is sent either.
+        broken: BrokenOffError | None = None
         try:
-            with self._wire(call, call.headers) as reply:
+            with self._wire(call, url, call.headers) as reply:
                 if not (reply.status == 400 and b"HTTPS" in reply.read()):
                     self.endpoints.settle(host, "http")
                     yield reply
                     return
-        except BrokenOffError:
+        except BrokenOffError as error:
             if self.endpoints.settled(host):
                 raise
-        self.endpoints.settle(host, "https")
-        with self._wire(call, headers) as reply:
-            yield reply
+            broken = error
+        try:
+            with self._wire(call, f"https{url.removeprefix('http')}", call.headers) as reply:
+                self.endpoints.settle(host, "https")
+                yield reply
+        except RegistryUnavailableError:
+            if broken is None or self.endpoints.settled(host):
+                raise
+            raise broken from None
 
     @contextmanager
-    def _wire(self, call: Call, headers: Mapping[str, str]) -> Generator[Reply]:
+    def _wire(self, call: Call, url: str, headers: Mapping[str, str]) -> Generator[Reply]:
         with self.transport.send(
-            call.method,
-            self.url(call),
-            headers=headers,
-            body=call.body,
-            patience=call.patience,
+            call.method, url, headers=headers, body=call.body, patience=call.patience
         ) as reply:
             yield reply
 
