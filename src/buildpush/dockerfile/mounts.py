@@ -44,10 +44,10 @@ def parse_mount(text: str) -> Mount:
     for item in _fields(text):
         key, equals, value = item.partition("=")
         key = key.lower()
-        if key not in _KEYS:
-            raise Fault(f"unexpected key '{key}' in '{item}'{suggestion(key, _KEYS)}")
         if not equals and key not in _BARE:
             raise Fault(f"invalid field '{item}' must be a key=value pair")
+        if key not in _KEYS:
+            raise Fault(f"unexpected key '{key}' in '{item}'{suggestion(key, _KEYS)}")
         if equals and not value and key in _BARE:
             raise Fault(f"invalid value for {key}: ")
         options.append((key, value))

@@ -137,9 +137,7 @@ def find_target(dockerfile: Dockerfile, target: str | None) -> int:
     known = [name for name in names if name]
     raise _source(dockerfile).located(
         f'target stage "{target}" could not be found{suggestion(target, known)}',
-        Lines(
-            first=dockerfile.stages[0].base.lines.first, last=dockerfile.stages[-1].base.lines.last
-        ),
+        dockerfile.stages[last].base.lines,
         f"stages with a name: {', '.join(known)}" if known else "no stage has a name",
     )
 

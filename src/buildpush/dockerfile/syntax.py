@@ -67,7 +67,7 @@ class Words:
     @property
     def old_form(self) -> bool:
         """Whether ENV or LABEL was given ``name value`` instead of ``name=value``."""
-        return self.keyword in ("ENV", "LABEL") and "=" not in _BLANKS.split(self.rest, 1)[0]
+        return self.keyword in ("ENV", "LABEL") and "=" not in raw_words(self.rest, "\\")[0]
 
 
 _Splitter = Callable[[str, str], tuple[list[str], bool]]
