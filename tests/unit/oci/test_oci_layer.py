@@ -231,16 +231,17 @@ def test_what_stops_the_thread_reaches_the_caller(
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
-    with (
-        pytest.raises(OSError, match="No space left"),
-        LayerWriter(tmp_path / "x", compression=compression) as writer,
-    ):
-        output = writer._output
-        output._file.close()
-        output._file = full.open("wb", buffering=0)
-        for _ in range(50):
-            writer.write(noise(MIB))
-        writer.finish()
+
+    def write_to_a_full_disk() -> None:
+        with LayerWriter(tmp_path / "x", compression=compression) as writer:
+            writer._output._file.close()
+            writer._output._file = full.open("wb", buffering=0)
+            for _ in range(50):
+                writer.write(noise(MIB))
+            writer.finish()
+
+    with pytest.raises(OSError, match="No space left"):
+        write_to_a_full_disk()
 
     assert list(tmp_path.iterdir()) == []
 
