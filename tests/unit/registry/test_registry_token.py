@@ -138,7 +138,9 @@ def test_a_wrong_password_names_where_it_came_from(
     keychain = StaticKeychain(prefix=guarded.host, credential=who("pusher", CANARY))
     client = client_for(keychain)
 
-    with pytest.raises(AuthError, match="refused the credential from the test's keychain") as caught:
+    with pytest.raises(
+        AuthError, match="refused the credential from the test's keychain"
+    ) as caught:
         client.get_manifest(ImageReference.parse(guarded.reference("app:1")))
 
     shown = [caught.value.report(), repr(caught.value), repr(client), repr(client._exchange)]
@@ -162,9 +164,7 @@ def test_secrets_and_tokens_are_taught_to_the_redactor(
     assert {e.title for e in recording_sink.of(TaskStarted)} == {"x *** y"}
 
 
-def test_a_token_is_asked_for_once_per_scope(
-    client_for: ClientFor, tokens: LocalRegistry
-) -> None:
+def test_a_token_is_asked_for_once_per_scope(client_for: ClientFor, tokens: LocalRegistry) -> None:
     """Pull and push tokens are different tokens; each serves until it runs out."""
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
     one = ImageReference.parse(tokens.reference("app:1"))
@@ -177,9 +177,7 @@ def test_a_token_is_asked_for_once_per_scope(
     assert scopes == ["repository:app:pull", "repository:app:pull,push"]
 
 
-def test_many_threads_fetch_one_token(
-    client_for: ClientFor, tokens: LocalRegistry
-) -> None:
+def test_many_threads_fetch_one_token(client_for: ClientFor, tokens: LocalRegistry) -> None:
     """Whoever comes second waits for the first."""
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
     one = ImageReference.parse(tokens.reference("app:1"))
@@ -222,9 +220,7 @@ def test_a_token_that_expires_during_a_push_is_replaced(
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
     data = DATA * 16
     challenge = {"WWW-Authenticate": f'Bearer realm="{tokens.url}/token"'}
-    stale = tokens.inject(
-        Fault(method="PUT", action=Status(401, headers=challenge, early=True))
-    )
+    stale = tokens.inject(Fault(method="PUT", action=Status(401, headers=challenge, early=True)))
     asked: list[int] = []
 
     def body() -> Iterator[bytes]:
@@ -263,9 +259,7 @@ def test_a_token_nobody_accepts_ends_in_an_error(
         Fault(
             path="/v2/",
             times=None,
-            action=Status(
-                401, headers={"WWW-Authenticate": f'Bearer realm="{tokens.url}/token"'}
-            ),
+            action=Status(401, headers={"WWW-Authenticate": f'Bearer realm="{tokens.url}/token"'}),
         )
     )
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
@@ -304,9 +298,7 @@ def test_a_refused_identity_token_is_an_auth_error(
     assert CANARY not in caught.value.report()
 
 
-def test_a_registry_token_is_sent_as_it_is(
-    client_for: ClientFor, tokens: LocalRegistry
-) -> None:
+def test_a_registry_token_is_sent_as_it_is(client_for: ClientFor, tokens: LocalRegistry) -> None:
     """It is a bearer token already: the token service is not asked."""
     borrowed = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
     one = ImageReference.parse(tokens.reference("app:1"))
@@ -346,7 +338,9 @@ def test_a_mount_asks_for_the_neighbours_scope_apart(
     )
 
     assert how == "mounted"
-    assert "scope=repository:app:pull,push&scope=repository:base:pull" in token_requests(tokens)[-1]
+    assert (
+        "scope=repository:app:pull,push&scope=repository:base:pull" in token_requests(tokens)[-1]
+    )
 
 
 def test_a_mount_whose_scope_is_refused_becomes_an_upload(
@@ -430,9 +424,7 @@ def test_a_token_service_that_stumbles_is_asked_again(
     client_for: ClientFor, tokens: LocalRegistry, code: int
 ) -> None:
     """Its faults are as transient as the registry's."""
-    tokens.inject(
-        Fault(path="/token", action=Status(code, headers={"Retry-After": "0"}))
-    )
+    tokens.inject(Fault(path="/token", action=Status(code, headers={"Retry-After": "0"})))
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
 
     assert client.get_manifest(ImageReference.parse(tokens.reference("app:1"))).data == MANIFEST
