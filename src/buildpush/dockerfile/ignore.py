@@ -11,7 +11,7 @@ import posixpath
 import re
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from ..errors import DockerfileError, SourceEvidence
 from .faults import printable
@@ -24,6 +24,10 @@ _WILDCARDS = re.compile(r"[*?\[\\]")
 _RISKY = re.compile(r"\\.|[\[&~|]")
 
 
+def _compiled(rules: IgnoreRules) -> PatternMatcher:
+    return pattern_matcher([_safe(pattern) for pattern in rules.patterns])
+
+
 @frozen(eq=False)
 class IgnoreRules:
     """Decides about paths relative to the context, written with slashes and without ``./``.
@@ -34,10 +38,9 @@ class IgnoreRules:
 
     patterns: tuple[str, ...] = ()
     filename: str = ""
-    _matcher: PatternMatcher = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_matcher", pattern_matcher([_safe(p) for p in self.patterns]))
+    _matcher: PatternMatcher = field(
+        init=False, repr=False, default=Factory(_compiled, takes_self=True)
+    )
 
     @classmethod
     def parse(cls, text: bytes | str, *, filename: str = _NAME) -> IgnoreRules:

@@ -29,7 +29,21 @@ def test_a_duration_is_read_in_nanoseconds(text: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "5", "1d", "s", ".s", "1 s", "1s ", "1s-", "١s", "9" * 5000 + "h", "2562048h"],
+    [
+        "",
+        "-",
+        "5",
+        "1d",
+        "s",
+        ".s",
+        "1 s",
+        "1s ",
+        "1s-",
+        "1s 1s",
+        "١s",
+        "9" * 5000 + "h",
+        "2562048h",
+    ],
 )
 def test_other_text_is_no_duration(text: str) -> None:
     """A number needs its unit, and the sum fits in 64 bits."""

@@ -164,6 +164,14 @@ def test_build_contexts_replace_images_and_stages() -> None:
     assert [origin.context for origin in resolution.stages[2].sources] == [False, True, True]
 
 
+def test_a_name_that_is_no_image_may_still_be_a_context() -> None:
+    """Contexts are compared as written first."""
+    dockerfile = parse("FROM a\nCOPY --from=My_Docs / /\nCOPY --from=Other / /")
+
+    with pytest.raises(DockerfileError, match='failed to parse stage name "Other"'):
+        resolve(dockerfile, contexts=["My_Docs"])
+
+
 def test_scratch_cannot_be_replaced_by_a_context() -> None:
     """Nor can the context itself."""
     resolution = resolve(parse("FROM scratch"), contexts=["scratch"])
