@@ -15,7 +15,6 @@ from typing import IO, Any, BinaryIO, Final
 
 from attrs import Factory, define, field, frozen
 
-from ...errors import BuildError
 from ...events import Stream
 from ...oci import Digest
 from ...oci.layer import open_layer
@@ -87,8 +86,8 @@ class Launch:
         argv = [sys.executable, "-I", "-S", str(LAUNCHER), str(control_end), str(out_end)]
         ends = (control_end, out_end)
         with (
-            open(control, "rb") as messages,
-            open(out, "rb", buffering=0) as difference,
+            os.fdopen(control, "rb") as messages,
+            os.fdopen(out, "rb", buffering=0) as difference,
             _closing(ends) as close_ends,
             start(argv, cancel=self.cancel, env=env, pass_fds=ends, grace=_GRACE) as child,
         ):
@@ -124,7 +123,7 @@ class Launch:
             if self._fault is None:
                 try:
                     self.on_line(stream, raw.decode("utf-8", "replace").rstrip("\r\n"))
-                except BaseException as error:  # raised again in the caller's own thread
+                except BaseException as error:  # noqa: BLE001 - raised again in the caller's own thread
                     self._fault = error
 
     def _listen(self, child: Child, messages: Iterable[bytes], difference: BinaryIO) -> None:

@@ -23,7 +23,7 @@ from ...runtime import CancelToken, Environment
 from .launcher import paths
 from .launching import Launch, LayerFile, OnLine, Verdict
 
-__all__ = ["JobMount", "LayerFile", "Rung", "RunJob", "Sandbox"]
+__all__ = ["JobMount", "LayerFile", "RunJob", "Rung", "Sandbox"]
 
 HOSTNAME: Final = "buildkitsandbox"
 """What BuildKit calls the machine that a RUN sees."""
@@ -165,7 +165,7 @@ class Sandbox:
 
         mounted = [layer for mount in job.mounts for layer in mount.layers or ()]
         launch = Launch(
-            job=self._job("run", work, **_encode(job, layers, layers_root)),
+            job=self.job("run", work, **_encode(job, layers, layers_root)),
             environment=self.environment,
             cancel=cancel,
             layers={str(layer.diff_id): layer for layer in (*layers, *mounted)},
@@ -185,7 +185,7 @@ class Sandbox:
             return
         with tempfile.TemporaryDirectory(dir=self.environment.temporary) as work:
             verdict = Launch(
-                job=self._job("remove", Path(work), trees=[str(path.absolute())]),
+                job=self.job("remove", Path(work), trees=[str(path.absolute())]),
                 environment=self.environment,
                 cancel=CancelToken(),
             )()
@@ -202,7 +202,8 @@ class Sandbox:
                 f"RUN --network=none needs namespaces: {self.reason or 'a chroot was asked for'}"
             )
 
-    def _job(self, task: str, work: Path, **more: object) -> dict[str, Any]:
+    def job(self, task: str, work: Path, **more: object) -> dict[str, Any]:
+        """What the launcher is told about *task* on this rung."""
         return {
             "task": task,
             "rung": self.rung.name.lower(),
@@ -276,7 +277,7 @@ def _try(rung: Rung, environment: Environment, cancel: CancelToken) -> tuple[San
     work = Path(tempfile.mkdtemp(prefix="probe-", dir=place))
     try:
         verdict = Launch(
-            job=sandbox._job("probe", work),  # noqa: SLF001
+            job=sandbox.job("probe", work),
             environment=environment,
             cancel=cancel,
         )()

@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from . import identity, paths, processes, syscalls, system
@@ -97,16 +97,15 @@ def _outcome(reader: int, pid: int) -> int:
     raise SetUpError(f"the sandbox's first process ended early with code {code}")
 
 
-def _guarded(writer: int, body: object) -> NoReturn:
+def _guarded(writer: int, body: Callable[[], None]) -> NoReturn:
     """Call *body* in a forked child: whatever it raises is reported, and nothing returns."""
     try:
-        assert callable(body)
         body()
     except SetUpError as error:
         os.write(writer, f"error {error}".encode(errors="surrogateescape"))
     except OSError as error:
         os.write(writer, f"error {error.args[-1]}".encode(errors="surrogateescape"))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a fork must never run on into its parent's code
         traceback.print_exc()
     finally:
         os._exit(1)
@@ -121,7 +120,7 @@ def _be_init(job: Job, root: str, tray: str, mounts: Sequence[Job], writer: int)
     system.build(root, tray, mounts, job.get("shm_size"))
     syscalls.pivot_root(root)
     socket.sethostname(job["hostname"])
-    child = _start(job, writer, own_session=True)
+    child = _start(job, own_session=True)
     status = 0
     while True:
         pid, status = os.wait()
@@ -163,17 +162,18 @@ def in_chroot(job: Job, root: str) -> int:
 
 
 def _enter_chroot(job: Job, root: str, writer: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's own handler is not for a fork
     syscalls.die_with_parent(signal.SIGKILL)
     _die_if_orphaned(writer)
     os.chroot(root)
     os.chdir("/")
-    child = _start(job, writer, own_session=False)
+    child = _start(job, own_session=False)
     _, status = os.waitpid(child, 0)
     _report(writer, status)
     os._exit(0)
 
 
-def _start(job: Job, writer: int, *, own_session: bool) -> int:
+def _start(job: Job, *, own_session: bool) -> int:
     """Fork the command's process. The root is the image's by now. Returns its pid."""
     someone = identity.of_root(job["user"], "")
     workdir = job["workdir"] or "/"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ....oci import tar
 from . import paths
@@ -197,9 +197,9 @@ def _with_links(root: str, changes: Sequence[Change]) -> Sequence[Change]:
         if found is not None and stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
             key = (found.st_dev, found.st_ino)
             shared[key] = shared.get(key, 0) + 1
-    have = {name: found for name, found in changes}
+    have = dict(changes)
     lacking = any(
-        found is not None and shared.get((found.st_dev, found.st_ino), 0) < found.st_nlink
+        shared.get((found.st_dev, found.st_ino), 0) < found.st_nlink
         for found in have.values()
         if found is not None and (found.st_dev, found.st_ino) in shared
     )

@@ -23,7 +23,7 @@ class Swaps:
         self._stubs = Stubs(root)
         self._hidden: list[tuple[str, str]] = []
         self._borrowed: list[tuple[str, str]] = []
-        self._times: list[tuple[str, os.stat_result]] = []
+        self._times: dict[str, tuple[os.stat_result, os.stat_result]] = {}
         os.makedirs(aside)
 
     def devices(self) -> None:
@@ -33,7 +33,7 @@ class Swaps:
             path = paths.inside(self._root, f"/dev/{name}")
             if paths.lstat(path) is not None:
                 continue
-            self._note(path)
+            before = os.lstat(os.path.dirname(path))
             with contextlib.suppress(OSError):
                 os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
                 os.chmod(path, 0o666)
@@ -42,6 +42,7 @@ class Swaps:
                     pass
                 os.chmod(path, 0o666)
             self._hidden.append((path, ""))
+            self._note(path, before)
 
     def place(self, mount: Job) -> None:
         """Put a copy of the source of *mount* at its target; a cache moves there itself."""
@@ -49,12 +50,16 @@ class Swaps:
         names = paths.resolve(self._root, mount["target"])
         self._stubs.provide("/" + "/".join(names[:-1]), "dir")
         path = paths.join(self._root, names)
-        self._note(path)
+        before = os.lstat(os.path.dirname(path))
         aside = ""
         if paths.lstat(path) is not None:
             aside = f"{self._aside}/{len(self._hidden)}"
             os.rename(path, aside)
         self._hidden.append((path, aside))
+        self._fill(mount, path, shape)
+        self._note(path, before)
+
+    def _fill(self, mount: Job, path: str, shape: str) -> None:
         mode = mount.get("mode")
         if mount["kind"] == "cache":
             move(mount["source"], path)
@@ -69,18 +74,26 @@ class Swaps:
             found = os.stat(mount["source"])
             os.chown(path, found.st_uid, found.st_gid)
 
-    def _note(self, path: str) -> None:
+    def _note(self, path: str, before: os.stat_result) -> None:
+        """Remember the times that the parent of *path* had, and those that it got from us."""
         parent = os.path.dirname(path)
-        self._times.append((parent, os.lstat(parent)))
+        first, _ = self._times.get(parent, (before, before))
+        self._times[parent] = (first, os.lstat(parent))
 
     def undo(self, before: difference.Walk) -> None:
         """Put everything back and make *before* know what was only moved to and fro."""
+        untouched = {
+            parent: first
+            for parent, (first, last) in self._times.items()
+            if (now := paths.lstat(parent)) is not None and now.st_mtime_ns == last.st_mtime_ns
+        }
         for path, home in reversed(self._borrowed):
             if paths.is_directory(path):
                 move(path, home)
         for path, aside in reversed(self._hidden):
             parent = os.path.dirname(path)
-            if not paths.is_directory(parent):
+            now = paths.lstat(parent)
+            if now is None or not stat.S_ISDIR(now.st_mode):
                 continue
             paths.remove_tree(path)
             if aside:
@@ -89,9 +102,8 @@ class Swaps:
                 above, _, last = name.rpartition("/")
                 if last in before.get(above, {}):
                     before[above][last] = difference.know(path)
-        for parent, found in reversed(self._times):
-            if paths.is_directory(parent):
-                os.utime(parent, ns=(found.st_atime_ns, found.st_mtime_ns))
+            keep = untouched.get(parent, now)
+            os.utime(parent, ns=(keep.st_atime_ns, keep.st_mtime_ns))
         self._stubs.remove()
 
 

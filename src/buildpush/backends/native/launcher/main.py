@@ -131,13 +131,17 @@ def _run_chroot(
     before = difference.remember(root)
     swaps = emulate.Swaps(root, f"{session.work}/aside")
     # A polite end puts the caches back; after SIGKILL the parent sweeps what is left.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _leave)
     try:
         emulate.furnish(swaps, tray, mounts)
         return command.in_chroot(session.job, root), before
     finally:
         swaps.undo(before)
         shutil.rmtree(tray, ignore_errors=True)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(1)
 
 
 def _write_difference(
@@ -161,7 +165,7 @@ def probe(session: Session) -> None:
         _probe_chroot()
         send(session.control, overlay=False, reason="overlays need a mount namespace")
         return
-    namespaces.enter(job["rung"], job.get("ids"), network=True)
+    namespaces.enter(job["rung"], job.get("ids"), network=False)
     os.makedirs(session.work)
     pid = os.fork()
     if pid == 0:

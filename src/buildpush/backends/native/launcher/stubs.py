@@ -31,7 +31,8 @@ class Stubs:
 
     def _make(self, path: str, shape: Shape) -> None:
         parent = os.path.dirname(path)
-        before, _ = self._times.get(parent, (os.lstat(parent), None))
+        now = os.lstat(parent)
+        before, _ = self._times.get(parent, (now, now))
         if shape == "dir":
             os.mkdir(path)
             os.chmod(path, 0o755)

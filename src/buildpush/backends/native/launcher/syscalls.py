@@ -5,6 +5,7 @@ Every function raises `OSError` with the call's name and its subject when the ke
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -69,12 +70,12 @@ def _checked(result: int, what: str) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave the namespaces named by *flags* (CLONE_NEW…) for new ones; see unshare(2)."""
+    """Exchange the namespaces that *flags* (CLONE_NEW…) name for new ones."""
     _checked(_libc().unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Mount *source* on *target*; see mount(2)."""
+    """Put what *source* and *kind* name on *target*; all arguments are those of the system call."""
     _checked(
         _libc().mount(
             os.fsencode(source),
@@ -169,10 +170,8 @@ def limit_capabilities(kept: frozenset[int]) -> None:
             except PermissionError:
                 break
         last += 1
-    try:
+    with contextlib.suppress(OSError):  # a kernel without ambient capabilities has none to clear
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    except OSError:  # a kernel without ambient capabilities has none to clear
-        pass
     permitted = permitted_capabilities() & sum(1 << number for number in kept)
     _capset(permitted)
 

@@ -39,15 +39,20 @@ _MASKED: Final = (
     "sys/firmware",
 )
 _READ_ONLY: Final = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
-POINTS: Final = ("/proc", "/sys", "/dev")
+_POINTS: Final[tuple[tuple[str, Shape], ...]] = (
+    ("/proc", "dir"),
+    ("/sys", "dir"),
+    ("/dev", "dir"),
+    ("/etc/resolv.conf", "file"),
+    ("/etc/hosts", "file"),
+)
 _SHM_SIZE: Final = 64 << 20
 
 
 def mount_points(mounts: Sequence[Job]) -> list[tuple[str, Shape]]:
     """Every path that has to exist in the root before things can be mounted on it."""
-    points: list[tuple[str, Shape]] = [(point, "dir") for point in POINTS]
-    points += [("/etc/resolv.conf", "file"), ("/etc/hosts", "file")]
-    return points + [(mount["target"], shape_of(mount)) for mount in mounts]
+    wanted: list[tuple[str, Shape]] = [(mount["target"], shape_of(mount)) for mount in mounts]
+    return [*_POINTS, *wanted]
 
 
 def shape_of(mount: Job) -> Shape:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import stat
-from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, Self, cast
 
 from ....oci import tar
 from . import paths
@@ -65,7 +65,7 @@ class Unpacker:
         self._fresh: set[str] = set()
         self.implicit: set[str] = set()
 
-    def __enter__(self) -> Unpacker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
