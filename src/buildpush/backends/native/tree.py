@@ -131,7 +131,7 @@ class LayerIndex:
                 whiteouts=tuple(map(str, found["whiteouts"])),
                 opaques=tuple(map(str, found["opaques"])),
             )
-        except (zlib.error, KeyError, TypeError, AttributeError) as error:
+        except (zlib.error, LookupError, TypeError, AttributeError) as error:
             raise ValueError("the bytes are not a layer index") from error
 
 
