@@ -47,6 +47,14 @@ class PlannedSecrets(Mapping[str, SecretSource]):
             )
         return self._sources[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._sources or key in self._withheld
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PlannedSecrets):
+            return NotImplemented
+        return (self._sources, self._withheld) == (other._sources, other._withheld)
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._sources, *self._withheld}))
 

@@ -1,0 +1,475 @@
+"""make_plan: what is decided, what is refused, and with which lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from buildpush.errors import DockerfileError, SourceEvidence, UnsupportedFeatureError
+from buildpush.oci import ImageReference, Platform
+from buildpush.plan import (
+    BuildRequest,
+    Cache,
+    Capabilities,
+    Delivery,
+    Feature,
+    Fit,
+    Plan,
+    Resources,
+    Ulimit,
+)
+
+Planner = Callable[..., Plan]
+ARM64 = Platform("linux", "arm64")
+
+
+def without(backend: Capabilities, *features: Feature, **notes: str) -> Capabilities:
+    return evolve(
+        backend,
+        features=backend.features - set(features),
+        notes={Feature[name]: note for name, note in notes.items()},
+    )
+
+
+def refused(plan: Planner, *args: str, **settings: object) -> UnsupportedFeatureError:
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        plan(*args, **settings)
+    return caught.value
+
+
+def fits(made: Plan) -> dict[str, Fit]:
+    return {decision.setting: decision.fit for decision in made.decisions}
+
+
+def test_the_request_holds_what_was_asked(plan: Planner, native: Capabilities) -> None:
+    """Every setting that a backend has to know arrives there, in its own type."""
+    able = evolve(native, features=frozenset(Feature))
+
+    request = plan(
+        "FROM scratch AS base\n",
+        backend=able,
+        tags=["1", "2"],
+        target="base",
+        build_args={"A": 1},
+        labels={"l": "1"},
+        annotations={"a": "1"},
+        platforms="linux/amd64",
+        build_contexts={"c": "./c"},
+        network="none",
+        add_hosts={"h": "1.1.1.1"},
+        shm_size="1k",
+        ulimits={"nofile": 5},
+        cgroup_parent="/c",
+        resources={"limits": {"memory": "1Ki"}, "requests": {"cpu": 1}},
+        run_as_user=5,
+        no_cache=True,
+        no_cache_filter=["base"],
+        pull=True,
+        cache_from="a/b",
+        cache_to="type=inline",
+        remote_cache_repo="c/d",
+        compression="zstd",
+        compression_level=3,
+        reproducible="strict",
+        source_date_epoch=7,
+        provenance="max",
+        sbom=True,
+        optimize=True,
+        squash=True,
+        mirrors={"docker.io": "m.eu"},
+        insecure="r.eu",
+    ).request
+
+    remote = Cache(type="registry", attributes={"ref": "docker.io/c/d:latest", "mode": "max"})
+    assert request == BuildRequest(
+        context=Path("/src"),
+        dockerfile=request.dockerfile,
+        dockerfile_path=Path("/src/Dockerfile"),
+        references=(
+            ImageReference.parse("ghcr.io/acme/app:1"),
+            ImageReference.parse("ghcr.io/acme/app:2"),
+        ),
+        target="base",
+        platforms=(Platform("linux", "amd64"),),
+        build_args={"A": "1"},
+        labels={"l": "1"},
+        annotations={"a": "1"},
+        build_contexts={"c": "./c"},
+        network="none",
+        add_hosts={"h": "1.1.1.1"},
+        shm_size=1024,
+        ulimits=(Ulimit(name="nofile", soft=5, hard=5),),
+        cgroup_parent="/c",
+        limits=Resources(memory=1024),
+        requests=Resources(cpus=1.0),
+        run_as_user=5,
+        no_cache=True,
+        no_cache_filter=("base",),
+        pull=True,
+        cache_from=(Cache(type="registry", attributes={"ref": "a/b"}), remote),
+        cache_to=(Cache(type="inline"), remote),
+        compression="zstd",
+        compression_level=3,
+        reproducible="strict",
+        source_date_epoch=7,
+        provenance="max",
+        sbom=True,
+        optimize=True,
+        squash=True,
+        mirrors={"docker.io": "m.eu"},
+        insecure=frozenset({"r.eu"}),
+    )
+
+
+def test_only_what_was_asked_is_decided(plan: Planner) -> None:
+    """A default is no question."""
+    assert fits(plan()) == {"repo": Fit.EXACT, "tags": Fit.EXACT}
+
+
+def test_what_is_only_nearly_met_is_said(plan: Planner) -> None:
+    """With how."""
+    made = plan(run_as_user=1000)
+
+    (decision,) = (d for d in made.decisions if d.setting == "run_as_user")
+    assert decision.fit is Fit.APPROXIMATED
+    assert decision.how == "it runs as the user who calls it"
+
+
+def test_caching_on_this_machine_is_exact(plan: Planner) -> None:
+    """Without a cache in a registry it is the store of finished steps."""
+    made = plan(caching=True)
+
+    (decision,) = (d for d in made.decisions if d.setting == "caching")
+    assert (decision.fit, decision.value) == (Fit.EXACT, "yes")
+    assert "on this machine" in decision.how
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"provenance": "min"}, "provenance: native cannot attach provenance"),
+        ({"sbom": True}, "sbom: native cannot attach an SBOM"),
+        ({"cache_from": "a/b"}, "cache_from: native cannot read a cache"),
+        ({"cache_to": "a/b"}, "cache_to: native cannot keep a cache in a registry"),
+        ({"cache_to": "type=gha"}, "cache_to: native cannot keep a cache outside"),
+        ({"remote_cache_repo": "a/b"}, "remote_cache_repo: native cannot keep a cache"),
+        ({"cgroup_parent": "/x"}, "cgroup_parent: native cannot choose a parent cgroup"),
+        ({"resources": {"limits": {"cpu": 1}}}, "resources: native cannot limit CPU"),
+        ({"resources": {"requests": {"cpu": 1}}}, "resources: native cannot limit CPU"),
+        ({"squash": True}, "squash: native cannot squash layers"),
+        ({"reproducible": "strict"}, "reproducible: native cannot build the same digest"),
+        ({"network": "mine"}, "network: native cannot attach RUN to a network by name"),
+        ({"connector_ref": "c"}, "connector_ref: a connector is known only to Harness"),
+        ({"registry_ref": "c"}, "registry_ref: a connector"),
+        ({"base_image_connector_refs": "c"}, "base_image_connector_refs: a connector"),
+        ({"env_variables": {"a": "b"}}, "env_variables: these are flags of Harness's"),
+        ({"annotations": {"index:a": "b"}}, "annotations: index:a is for an index"),
+        ({"annotations": {"manifest[linux/arm64]:a": "b"}}, "names a platform that is not built"),
+    ],
+)
+def test_native_refuses_what_it_does_not_do_yet(
+    plan: Planner, settings: dict[str, object], said: str
+) -> None:
+    """Nothing is dropped silently."""
+    assert (
+        refused(plan, **settings).message.startswith(said)
+        or said in refused(plan, **settings).message
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"target": "0"},
+        {"build_args": {"A": "1"}},
+        {"labels": {"A": "1"}},
+        {"annotations": {"a": "1"}},
+        {"secrets": {"a": "1"}},
+        {"ssh": True},
+        {"build_contexts": {"a": "."}},
+        {"add_hosts": {"a": "::1"}},
+        {"shm_size": "1m"},
+        {"ulimits": {"nofile": 1}},
+        {"network": "host"},
+        {"network": "none"},
+        {"no_cache": True},
+        {"no_cache_filter": "a"},
+        {"pull": True},
+        {"platforms": "linux/arm64"},
+        {"platforms": "linux/arm64,linux/amd64"},
+        {"compression": "zstd"},
+        {"outputs": "type=oci,dest=x"},
+        {"outputs": "x"},
+        {"source_date_epoch": 0},
+        {"reproducible": True},
+        {"caching": True},
+    ],
+)
+def test_native_does_these_exactly(plan: Planner, settings: dict[str, object]) -> None:
+    """What the native backend is built for."""
+    assert set(fits(plan(**settings)).values()) == {Fit.EXACT}
+
+
+def test_a_line_that_cannot_be_done_is_shown(plan: Planner, native: Capabilities) -> None:
+    """With the probe's reason, and the backends that could."""
+    backend = without(native, Feature.RUN, RUN="no user namespaces and not root")
+
+    error = refused(plan, "FROM a\nUSER x\nRUN make \\\n  all\n", backend=backend)
+
+    assert error.message == (
+        "Dockerfile, line 3: native cannot execute RUN instructions"
+        " (no user namespaces and not root)"
+    )
+    (evidence,) = error.evidence
+    assert isinstance(evidence, SourceEvidence)
+    assert (evidence.first_line, evidence.last_line) == (3, 4)
+    assert error.hint == "choose backend buildx or docker or buildah or kaniko"
+
+
+def test_a_stage_that_is_not_needed_refuses_nothing(plan: Planner, native: Capabilities) -> None:
+    """Nor does what comes after the target."""
+    text = "FROM a AS one\nCOPY a /\nFROM a AS two\nRUN make\nFROM one\nCOPY b /\n"
+    backend = without(native, Feature.RUN)
+
+    made = plan(text, backend=backend)
+
+    assert [(stage.name, stage.needed) for stage in made.stages] == [
+        ("one", True),
+        ("two", False),
+        ("", True),
+    ]
+    assert refused(plan, text, backend=backend, target="two").evidence
+
+
+@pytest.mark.parametrize(
+    ("line", "feature"),
+    [
+        ("RUN make", Feature.RUN),
+        ("RUN <<E\nmake\nE", Feature.HEREDOCS),
+        ("COPY <<E /e\nx\nE", Feature.HEREDOCS),
+        ("ADD <<E /e\nx\nE", Feature.HEREDOCS),
+        ("RUN --mount=type=cache,target=/c make", Feature.RUN_MOUNTS),
+        ("RUN --mount=type=secret,id=a make", Feature.SECRETS),
+        ("RUN --mount=type=ssh make", Feature.SSH),
+        ("RUN --network=none make", Feature.STEP_NETWORK),
+        ("RUN --security=insecure make", Feature.INSECURE_RUN),
+        ("ADD https://acme.eu/x.tgz /", Feature.ADD_URL),
+        ("ADD https://acme.eu/x.git /", Feature.ADD_GIT),
+        ("ADD git@acme.eu:x /", Feature.ADD_GIT),
+        ("COPY --link a /", Feature.COPY_FLAGS),
+        ("COPY --exclude=*.o a /", Feature.COPY_FLAGS),
+    ],
+)
+def test_each_instruction_needs_its_feature(
+    plan: Planner, native: Capabilities, line: str, feature: Feature
+) -> None:
+    """With the feature the line is planned; without it, it is what is refused."""
+    text = f"FROM a\n{line}\n"
+    able = evolve(native, features=frozenset(Feature))
+
+    plan(text, backend=able)
+    error = refused(plan, text, backend=without(able, feature))
+
+    assert error.message == f"Dockerfile, line 2: native cannot {feature.value}"
+
+
+def test_every_need_of_a_dockerfile_is_known_to_the_planner() -> None:
+    """A new kind of need must be given features, or none on purpose."""
+    from buildpush.dockerfile.features import Need
+    from buildpush.plan.demands import _FEATURES
+
+    assert set(_FEATURES) == set(Need)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    ["docker/dockerfile:1.7", "docker.io/docker/dockerfile:1", "m.eu:5/docker/dockerfile"],
+)
+def test_the_official_frontend_needs_nothing(plan: Planner, syntax: str) -> None:
+    """Also from a mirror."""
+    assert plan(f"# syntax={syntax}\nFROM scratch\nCOPY a /\n").stages
+
+
+def test_another_frontend_is_refused_with_its_line(plan: Planner) -> None:
+    """Such a file may not be a Dockerfile at all."""
+    error = refused(plan, "# syntax=acme/mockerfile:1\nFROM scratch\nCOPY a /\n")
+
+    assert error.message.startswith("Dockerfile, line 1: native cannot use another Dockerfile")
+    assert error.hint == "choose backend buildx"
+
+
+def test_all_refusals_come_at_once(plan: Planner, native: Capabilities) -> None:
+    """Settings, lines and what nobody else can do either."""
+    error = refused(
+        plan,
+        "FROM a\nRUN x\nRUN y\n",
+        backend=without(native, Feature.RUN),
+        sbom=True,
+        squash=True,
+        connector_ref="c",
+    )
+
+    assert error.message.startswith("4 reasons why not: ")
+    assert "Dockerfile, lines 2, 3: " in error.message
+    assert [e.first_line for e in error.evidence if isinstance(e, SourceEvidence)] == [2, 3]
+    assert error.hint == "no other backend can do all of it: leave something out"
+
+
+def test_a_long_dockerfile_shows_only_its_first_lines(plan: Planner, native: Capabilities) -> None:
+    """A report stays a page."""
+    error = refused(plan, "FROM a\n" + "RUN x\n" * 50, backend=without(native, Feature.RUN))
+
+    assert len(error.evidence) == 8
+
+
+def test_what_is_refused_for_everybody_needs_no_hint(plan: Planner) -> None:
+    """Its message is the way out."""
+    assert refused(plan, connector_ref="c").hint == ""
+
+
+def test_run_for_a_foreign_platform_is_refused_where_it_stands(plan: Planner) -> None:
+    """A stage for the build platform is fine, and so is COPY."""
+    text = "FROM --platform=$BUILDPLATFORM a AS b\nRUN make\nFROM c\nCOPY --from=b /x /x\n"
+
+    assert plan(text, platforms="linux/arm64,linux/amd64").request.platforms[0] == ARM64
+    error = refused(plan, text + "RUN ls\n", platforms="linux/arm64,linux/amd64")
+    assert error.message == "Dockerfile, line 5: native cannot execute RUN for linux/arm64"
+
+
+def test_a_backend_that_does_not_say_where_it_runs_is_believed(
+    plan: Planner, native: Capabilities
+) -> None:
+    """Its platforms are empty, its features are not."""
+    backend = evolve(native, platforms=())
+
+    assert plan("FROM a\nRUN x\n", backend=backend, platforms="linux/arm64").request
+
+
+def test_a_remote_backend_builds_for_its_own_platform(plan: Planner, native: Capabilities) -> None:
+    """When nobody says otherwise, it is not ours that counts."""
+    backend = evolve(native, backend="far", platforms=(ARM64,))
+
+    assert plan("FROM a\nRUN x\n", backend=backend).warnings == (
+        (
+            "no platform is set, so the image will run on linux/arm64 only: set platforms when it is"
+            " for machines of another kind"
+        ),
+    )
+
+
+def test_an_unknown_target_is_a_fault_of_the_dockerfile(plan: Planner) -> None:
+    """With the lines, before any backend is blamed."""
+    with pytest.raises(DockerfileError, match="nosuch"):
+        plan("FROM scratch AS a\n", target="nosuch")
+
+
+def test_base_images_are_those_that_will_be_pulled(plan: Planner) -> None:
+    """With arguments expanded; not stages, scratch, contexts, or what is skipped."""
+    text = (
+        "ARG V=3\nFROM alpine:$V AS a\nFROM unused\nFROM ctx AS c\nFROM scratch\n"
+        "COPY --from=a / /\nCOPY --from=c / /\nCOPY --from=busybox / /\n"
+    )
+
+    made = plan(text, build_contexts={"ctx": "./x"}, build_args={"V": "4"})
+
+    assert made.base_images == ("alpine:4", "busybox")
+
+
+@pytest.mark.parametrize(
+    ("delivery", "lacking", "push", "chosen"),
+    [
+        ("auto", (), True, Delivery.LAYOUT),
+        ("auto", (Feature.EXPORT_LAYOUT,), True, Delivery.DIRECT),
+        ("direct", (), True, Delivery.DIRECT),
+        ("layout", (), False, Delivery.LAYOUT),
+        ("layout", (Feature.EXPORT_LAYOUT,), True, None),
+        ("direct", (Feature.PUSH_DIRECTLY,), True, None),
+        ("auto", (Feature.EXPORT_LAYOUT,), False, None),
+        ("direct", (), False, None),
+    ],
+)
+def test_the_backend_exports_unless_it_must_push(
+    plan: Planner,
+    native: Capabilities,
+    delivery: str,
+    lacking: tuple[Feature, ...],
+    push: bool,
+    chosen: Delivery | None,
+) -> None:
+    """LAYOUT first: then no push credential ever enters the backend."""
+    backend = without(evolve(native, features=frozenset(Feature)), *lacking)
+
+    if chosen is None:
+        refused(plan, backend=backend, delivery=delivery, push=push)
+    else:
+        made = plan(backend=backend, delivery=delivery, push=push)
+        assert (made.request.delivery, made.push) == (chosen, push)
+        assert made.delivery_reason
+
+
+def test_outputs_need_a_layout(plan: Planner, native: Capabilities) -> None:
+    """A backend that pushes by itself leaves nothing to write them from."""
+    backend = evolve(native, features=frozenset(Feature))
+
+    error = refused(plan, backend=backend, delivery="direct", outputs="type=oci,dest=x")
+
+    assert "outputs: they are written from a layout" in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [
+        ("NPM_TOKEN", True),
+        ("password", True),
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("API_KEY", True),
+        ("GITHUBTOKEN", True),
+        ("apikey", True),
+        ("MONKEY", False),
+        ("KEYBOARD", False),
+        ("VERSION", False),
+        ("TOKENIZER_VERSION", False),
+    ],
+)
+def test_a_build_arg_that_looks_like_a_secret_is_warned_about(
+    plan: Planner, name: str, warned: bool
+) -> None:
+    """It can be read in the image's history; its value is not shown in the plan either."""
+    made = plan(f"FROM scratch\nARG {name}\nCOPY a /\n", build_args={name: "c4nary"})
+
+    assert any(name in warning for warning in made.warnings) is warned
+    assert ("c4nary" in made.render()) is not warned
+
+
+def test_a_build_arg_that_nothing_declares_is_warned_about(plan: Planner) -> None:
+    """Predefined ones are used without a declaration."""
+    made = plan("ARG A\nFROM scratch\nARG B\nCOPY a /\n", build_args="A=1\nB=1\nC=1\nHTTP_PROXY=1")
+
+    assert made.warnings == ("build arg C is not used: the Dockerfile has no ARG of that name",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [({}, True), ({"platforms": "linux/arm64"}, False), ({"push": False}, False)],
+)
+def test_an_image_for_the_machine_at_hand_is_warned_about(
+    plan: Planner, native: Capabilities, settings: dict[str, object], warned: bool
+) -> None:
+    """Built on an arm64 laptop, it would not run in an amd64 cluster."""
+    made = plan(host=ARM64, backend=evolve(native, platforms=(ARM64,)), **settings)
+
+    assert bool(made.warnings) is warned
+
+
+def test_the_parsers_warnings_are_passed_on(plan: Planner) -> None:
+    """They belong to the run."""
+    from buildpush.dockerfile import parse
+    from buildpush.plan.advice import advice
+    from buildpush.spec import StepSpec
+
+    dockerfile = evolve(parse("FROM scratch\nCOPY a /\n"), warnings=("odd",))
+
+    assert list(advice(StepSpec(repo="a"), dockerfile, Platform("linux", "amd64"))) == ["odd"]
