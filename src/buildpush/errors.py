@@ -43,9 +43,10 @@ class SourceEvidence:
 
     def render(self) -> str:
         """Show the guilty lines with two lines of context either side."""
-        lines = self.text.splitlines()
+        # Not splitlines(): only a line feed ends a line of a Dockerfile.
+        lines = [line.rstrip("\r") for line in self.text.split("\n")]
         start = max(1, self.first_line - 2)
-        stop = min(len(lines), self.last_line + 2)
+        stop = min(len(lines) - (not lines[-1]), self.last_line + 2)
         rows = [
             f"{'>' if self.first_line <= n <= self.last_line else ' '} {n:4d} | {lines[n - 1]}"
             for n in range(start, stop + 1)

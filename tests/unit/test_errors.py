@@ -44,6 +44,14 @@ def test_source_evidence_points_at_the_lines() -> None:
     ]
 
 
+def test_only_line_feeds_end_a_line() -> None:
+    """A form feed in a comment does not shift the blame; carriage returns are not shown."""
+    text = "# a\x0cb\r\nRUN x\r\n"
+    evidence = SourceEvidence(filename="Dockerfile", first_line=2, last_line=2, text=text)
+
+    assert evidence.render().split("\n")[1:] == ["     1 | # a\x0cb", ">    2 | RUN x"]
+
+
 def test_a_report_has_message_evidence_and_hint() -> None:
     """One page tells the reader what happened and what to do."""
     command = CommandEvidence(argv=("make",), exit_code=2, tail=("no rule",))
