@@ -29,9 +29,7 @@ def test_a_run_is_the_fold_of_its_events() -> None:
     """Phase, tasks with their times, and warnings are all there at the end."""
     state = reduce(RunState.after, EVENTS, RunState())
 
-    task = TaskState(
-        title="RUN make", started=1.0, ended=3.0, done=5, total=10, outcome="cached"
-    )
+    task = TaskState(title="RUN make", started=1.0, ended=3.0, done=5, total=10, outcome="cached")
     assert state == RunState(phase=Phase.BUILD, tasks={"a": task}, warnings=("careful",))
 
 
