@@ -234,6 +234,32 @@ class _Info(tarfile.TarInfo):
             raise TarError(f"a header of the archive is damaged: {error}") from error
 
 
+class _Forward:
+    """A stream that can be told to skip ahead: all the seeking that reading a tar needs.
+
+    tarfile's own stream mode copies what is left of its buffer for every header it takes.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._read = stream.read
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int) -> int:
+        while self._at < offset and self.read(min(offset - self._at, _BUFFER)):
+            pass
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        data = self._read(size)
+        while len(data) < size and (more := self._read(size - len(data))):
+            data += more
+        self._at += len(data)
+        return data
+
+
 def read(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO]]:
     """Yield each entry of an uncompressed tar with its content, in the archive's order.
 
@@ -244,9 +270,8 @@ def read(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO]]:
     """
     try:
         with tarfile.open(
-            fileobj=stream,
-            mode="r|",
-            bufsize=_BUFFER,
+            fileobj=cast("BinaryIO", _Forward(stream)),
+            mode="r:",
             tarinfo=_Info,
             encoding="utf-8",
             errors="surrogateescape",

@@ -184,6 +184,7 @@ class _Indexing:
     whiteouts: dict[str, None] = field(factory=dict[str, None])
     opaques: dict[str, None] = field(factory=dict[str, None])
     _folders: dict[str, str] = field(factory=dict[str, str])
+    _parents: set[str] = field(factory=set[str])
 
     def add(self, entry: Entry, number: int, body: BinaryIO, check: Callable[[], None]) -> None:
         """Apply one entry of the tar."""
@@ -203,9 +204,13 @@ class _Indexing:
         self, path: str, entry: Entry, number: int, body: BinaryIO, check: Callable[[], None]
     ) -> None:
         old = self.nodes.pop(path, None)
-        if old is not None and old.kind == "dir" and entry.kind != "dir":
+        if entry.kind != "dir" and path in self._parents:
             for below in [p for p in self.nodes if p.startswith(f"{path}/")]:
                 del self.nodes[below]
+        folder = path.rpartition("/")[0]
+        while folder and folder not in self._parents:
+            self._parents.add(folder)
+            folder = folder.rpartition("/")[0]
         if entry.kind == "symlink" or (old is not None and old.kind == "symlink"):
             self._folders.clear()
         if entry.kind == "hardlink":
