@@ -233,7 +233,7 @@ def test_origins_are_stages_or_images() -> None:
         ("FROM scratch AS a\nCOPY --from=7 x y\n", "no stage 7"),
         ("FROM scratch AS a\nEXPOSE $NO 70000\n", "70000"),
         ("FROM scratch AS a\nSTOPSIGNAL SIGNOPE\n", "SIGNOPE"),
-        ("FROM scratch AS a\nENV A=\"${B:?b is needed}\"\n", "b is needed"),
+        ('FROM scratch AS a\nENV A="${B:?b is needed}"\n', "b is needed"),
         ("FROM scratch AS a\nARG T=/\nRUN --mount=type=cache,target=$T x\n", "mount target"),
         ("FROM scratch AS a\nARG T=odd\nRUN --mount=type=$T x\n", "odd"),
     ],

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import asdict, field, frozen
 
 from ...oci import Digest, Platform
+from ...oci.wire import Compression
 from .mounts import MountSpec
 from .operations import Execute, InlineFile, MakeDirectory, Transfer
 
@@ -29,7 +30,7 @@ class LayerForm:
     *epoch* is the latest modification time allowed, in seconds.
     """
 
-    compression: str = "gzip"
+    compression: Compression = "gzip"
     level: int | None = None
     strict: bool = False
     epoch: int | None = None
@@ -43,7 +44,6 @@ class RunLimits:
     add_hosts: Mapping[str, str] = field(factory=dict[str, str])
     shm_size: int | None = None
     ulimits: tuple[tuple[str, int, int], ...] = ()
-    user: int | None = None
 
 
 def _key(kind: str, form: LayerForm, **parts: object) -> str:

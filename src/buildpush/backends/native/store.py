@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from attrs import define, field, frozen
 
@@ -26,7 +26,7 @@ from ...errors import BuildError, DigestMismatchError
 from ...oci import Digest, Repository
 from ...oci.wire import Descriptor
 
-__all__ = ["CacheMount", "StepRecord", "Store"]
+__all__ = ["CacheMount", "StepRecord", "Store", "clear"]
 
 VERSION: Final = "v1"
 DEFAULT_LIMIT: Final = 20 << 30
@@ -259,20 +259,32 @@ class Store:
 
     @contextmanager
     def cache_mount(
-        self, name: str, *, exclusive: bool, wait: Callable[[], None]
+        self,
+        name: str,
+        *,
+        sharing: Literal["shared", "private", "locked"],
+        wait: Callable[[], None],
     ) -> Generator[CacheMount]:
-        """Lend the cache folder called *name*; *wait* is called between tries for its lock.
+        """Lend the cache folder called *name*, across processes.
 
-        Shared users may overlap; an *exclusive* one has it for itself, across processes.
+        Shared users may overlap; a locked one waits until it has the folder for itself, calling
+        *wait* between tries; a private one gets another folder when this one is in use.
         """
-        folder = self.root / "caches" / hashlib.sha256(name.encode()).hexdigest()
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with (folder / "lock").open("ab") as lock:
-            _lock(lock.fileno(), fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, wait)
-            data = folder / "data"
-            fresh = not data.exists()
-            data.mkdir(mode=0o755, exist_ok=True)
-            yield CacheMount(path=data, fresh=fresh)
+        number = 0
+        while True:
+            text = f"{name}\0{number}" if number else name
+            folder = self.root / "caches" / hashlib.sha256(text.encode()).hexdigest()
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with (folder / "lock").open("ab") as lock:
+                how = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
+                if not _lock(lock.fileno(), how, None if sharing == "private" else wait):
+                    number += 1
+                    continue
+                data = folder / "data"
+                fresh = not data.exists()
+                data.mkdir(mode=0o755, exist_ok=True)
+                yield CacheMount(path=data, fresh=fresh)
+                return
 
     @contextmanager
     def work(self, remove: Callable[[Path], None]) -> Generator[Path]:
@@ -284,7 +296,7 @@ class Store:
             tree.mkdir(mode=0o700)
             yield tree
         finally:
-            _clear(folder, remove)
+            clear(folder, remove)
 
     def sweep(self, remove: Callable[[Path], None]) -> None:
         """Clear the work folders whose processes are gone, through *remove*."""
@@ -295,7 +307,7 @@ class Store:
             except (OSError, ValueError):
                 alive = False
             if not alive:
-                _clear(folder, remove)
+                clear(folder, remove)
 
     # -- size ----------------------------------------------------------------------------
 
@@ -355,14 +367,17 @@ def _hash_file(path: Path, algorithm: str) -> str:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
-def _lock(handle: int, how: int, wait: Callable[[], None]) -> None:
+def _lock(handle: int, how: int, wait: Callable[[], None] | None) -> bool:
+    """Take a lock, calling *wait* between tries; without *wait*, say whether one try did it."""
     while True:
         try:
             fcntl.flock(handle, how | fcntl.LOCK_NB)
         except BlockingIOError:
+            if wait is None:
+                return False
             wait()
         else:
-            return
+            return True
 
 
 def _start_time(pid: int) -> str:
@@ -374,7 +389,7 @@ def _start_time(pid: int) -> str:
     return text.rpartition(")")[2].split()[19]
 
 
-def _clear(folder: Path, remove: Callable[[Path], None]) -> None:
+def clear(folder: Path, remove: Callable[[Path], None]) -> None:
     """Remove *folder*, letting *remove* handle what this process may not."""
     with suppress(OSError):
         shutil.rmtree(folder)

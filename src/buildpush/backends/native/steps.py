@@ -1,0 +1,292 @@
+"""Carry out one operation: look its key up, or make its layer and remember it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from ...errors import BuildpushError
+from ...oci import Platform
+from ...oci.layer import LayerWriter
+from ...plan import BuildRequest
+from ...runtime import CancelToken, Run, Task
+from .adding import Adding, sort_sources
+from .clamping import layer_writer
+from .copy import CopyPlan, CopyRequest, Part, plan_copy, plan_mkdir, write_copy
+from .export import timestamp
+from .images import Image, Images, Layer
+from .keys import LayerForm, chain, directory_key, execute_key, transfer_key
+from .materials import Find, Materials
+from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
+from .owners import owner_of
+from .rootfs import Sandbox
+from .running import Running, limits_of
+from .sources import FilesSource, InlineFile, read_file
+from .store import StepRecord, Store, clear
+from .tree import Tree
+
+__all__ = ["Steps"]
+
+
+@define(eq=False, kw_only=True)
+class Steps:
+    """Everything that steps of one build share. Safe between threads."""
+
+    request: BuildRequest
+    run: Run
+    store: Store
+    images: Images
+    sandbox: Sandbox
+    work: Path
+    form: LayerForm = field(init=False)
+    materials: Materials = field(init=False)
+    abort: CancelToken = field(factory=CancelToken, init=False)
+    _names: Iterator[int] = field(factory=itertools.count, init=False)
+    _keys: dict[str, threading.Lock] = field(factory=dict[str, threading.Lock], init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _undo: Callable[[], None] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Work out how layers are written, and listen for the run's cancel."""
+        request = self.request
+        epoch = request.source_date_epoch
+        if epoch is None and request.reproducible:
+            epoch = 0
+        self.form = LayerForm(
+            compression=request.compression,
+            level=request.compression_level,
+            strict=request.reproducible == "strict",
+            epoch=epoch,
+        )
+        self.materials = Materials(
+            request=request, run=self.run, store=self.store, images=self.images, check=self.check
+        )
+        self._undo = self.run.cancel.on_cancel(self._pass_on)
+
+    def _pass_on(self) -> None:
+        """Stop for the same reason as the run."""
+        try:
+            self.run.cancel.check()
+        except BuildpushError as reason:
+            self.abort.cancel(reason)
+
+    def close(self) -> None:
+        """Stop listening, and keep the digests of the build contexts for the next build."""
+        self._undo()
+        self.materials.close()
+
+    def stop(self) -> None:
+        """Make whatever is being carried out stop soon."""
+        self.abort.cancel()
+
+    def check(self) -> None:
+        """Raise when the run is cancelled (its reason), or another stage has failed."""
+        self.run.cancel.check()
+        self.abort.check()
+
+    @property
+    def created(self) -> str:
+        """The time for what is made now: RFC 3339, never later than the epoch asked for."""
+        if self.form.epoch is not None:
+            return timestamp(datetime.fromtimestamp(self.form.epoch, tz=UTC))
+        return timestamp(datetime.now(tz=UTC))
+
+    @property
+    def epoch_text(self) -> str | None:
+        """The epoch asked for as RFC 3339, or None."""
+        return self.created if self.form.epoch is not None else None
+
+    # -- carrying out ----------------------------------------------------------------------
+
+    def carry_out(
+        self,
+        operation: Operation,
+        layers: tuple[Layer, ...],
+        *,
+        platform: Platform,
+        find: Find,
+        task: Task,
+        ignore_cache: bool,
+    ) -> StepRecord:
+        """Do *operation* upon *layers*: from the store when it was done before.
+
+        *find* gives what an origin stands for. Raises `BuildError` and what pulling raises.
+        """
+        self.check()
+        job = _Job(layers=layers, platform=platform, find=find, task=task, fresh=ignore_cache)
+        match operation:
+            case MakeDirectory():
+                return self._make_directory(operation, job)
+            case Transfer():
+                return self._transfer(operation, job)
+            case Execute():
+                return self._execute(operation, job)
+            case Annotate():
+                return StepRecord(layer=None, diff_id=None, created=self.created)
+
+    def has_all(self, image: Image) -> bool:
+        """Whether every layer of *image* is in the store already."""
+        return all(
+            self.store.has_blob(x.descriptor.digest, x.descriptor.size) for x in image.layers
+        )
+
+    def _make_directory(self, operation: MakeDirectory, job: _Job) -> StepRecord:
+        parent = chain(layer.diff_id for layer in job.layers)
+        key = directory_key(operation, parent=parent, form=self.form)
+
+        def make() -> StepRecord:
+            owner = self._owner(operation.user, job.layers) or (0, 0)
+            tree = self.images.tree(job.layers)
+            plan = plan_mkdir(operation.path, tree, *owner, created_ns=self._created_ns)
+            if not plan.entries:
+                return StepRecord(layer=None, diff_id=None, created=self.created)
+            nothing = FilesSource({})
+            return self._layer(lambda w: write_copy(plan, nothing, w, self.abort), plan)
+
+        return self._once(key, job, make)
+
+    def _transfer(self, operation: Transfer, job: _Job) -> StepRecord:
+        material = job.find(operation.origin) if operation.origin is not None else None
+        with ExitStack() as stack:
+            local, remote = sort_sources(operation)
+            also = [*self._inline(operation)]
+            if remote:
+                folder = stack.enter_context(self._folder())
+                adding = Adding(
+                    request=self.request, run=self.run, store=self.store, folder=folder
+                )
+                also = [*adding.parts(operation, remote), *also]
+            source = stack.enter_context(self.materials.opened(material))
+            request = CopyRequest(
+                sources=local,
+                destination=operation.destination,
+                workdir=operation.workdir,
+                chown=self._owner(operation.chown, job.layers),
+                chmod=operation.chmod,
+                exclude=operation.exclude,
+                parents=operation.parents,
+                link=operation.link,
+                unpack=operation.is_add if operation.unpack is None else operation.unpack,
+                created_ns=self._created_ns,
+            )
+            tree = Tree() if request.independent else self.images.tree(job.layers)
+            plan = plan_copy(request, source, tree, also=also, check=self.check)
+            under = () if request.independent else job.layers
+            key = transfer_key(
+                operation,
+                parent=chain(layer.diff_id for layer in under),
+                content=plan.key,
+                form=self.form,
+            )
+            make = partial(self._layer, lambda w: write_copy(plan, source, w, self.abort), plan)
+            return self._once(key, job, make)
+
+    def _inline(self, operation: Transfer) -> Iterator[Part]:
+        for file in operation.inline:
+            source = FilesSource({file.name: InlineFile(content=file.data)})
+            yield Part(source=source, paths=(file.name,))
+
+    def _execute(self, operation: Execute, job: _Job) -> StepRecord:
+        running = Running(
+            request=self.request,
+            run=self.run,
+            store=self.store,
+            images=self.images,
+            sandbox=self.sandbox,
+            materials=self.materials,
+            abort=self.abort,
+            operation=operation,
+            find=job.find,
+            epoch=self.form.epoch,
+        )
+        key = execute_key(
+            operation,
+            parent=chain(layer.diff_id for layer in job.layers),
+            mounts=running.mount_keys(),
+            limits=limits_of(self.request),
+            platform=job.platform,
+            form=self.form,
+        )
+
+        def make() -> StepRecord:
+            with self._folder() as folder:
+                return self._layer(
+                    lambda writer: running.execute(job.layers, writer, job.task, folder)
+                )
+
+        return self._once(key, job, make)
+
+    def _once(self, key: str, job: _Job, make: Callable[[], StepRecord]) -> StepRecord:
+        """The record under *key*, made by at most one thread of this process."""
+        with self._lock:
+            lock = self._keys.setdefault(key, threading.Lock())
+        with lock:
+            if not job.fresh:
+                record = self.store.step(key)
+                if record is not None:
+                    job.task.outcome = "cached"
+                    return record
+            record = make()
+            self.store.remember(key, record)
+            return record
+
+    def _layer(
+        self, fill: Callable[[LayerWriter], None], plan: CopyPlan | None = None
+    ) -> StepRecord:
+        """Write a layer with *fill* and take it into the store."""
+        with self._folder() as folder:
+            path = folder / "layer"
+            with layer_writer(path, self.form) as writer:
+                fill(writer)
+                self.check()
+                layer = writer.finish()
+            self.store.adopt(path, layer.descriptor.digest)
+        index = plan.index() if plan is not None and self.form.epoch is None else None
+        if index is not None:
+            self.store.keep_index(layer.diff_id, index.dump())
+        return StepRecord(layer=layer.descriptor, diff_id=layer.diff_id, created=self.created)
+
+    @contextmanager
+    def _folder(self) -> Generator[Path]:
+        folder = self.work / str(next(self._names))
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            clear(folder, self.sandbox.remove)
+
+    @property
+    def _created_ns(self) -> int:
+        # Not the clock: the same Dockerfile and files shall give the same layers everywhere.
+        return (self.form.epoch or 0) * 10**9
+
+    def _owner(self, text: str, layers: tuple[Layer, ...]) -> tuple[int, int] | None:
+        """The numbers for ``user:group``, looked up in *layers* when they are names."""
+        if not text:
+            return None
+
+        def read(path: str) -> bytes | None:
+            return read_file(self.materials.stacked(layers), path)
+
+        owner = owner_of(text, read)
+        for name in owner.unknown:
+            self.run.warn(f"the image has no user or group {name!r}; root is taken instead")
+        return owner.uid, owner.gid
+
+
+@frozen(kw_only=True)
+class _Job:
+    """What an operation is carried out upon; *fresh* ignores what the store remembers."""
+
+    layers: tuple[Layer, ...]
+    platform: Platform
+    find: Find
+    task: Task
+    fresh: bool
