@@ -14,7 +14,13 @@ from typing import Final, Self, TypeVar
 from attrs import evolve, field, frozen
 
 from ..auth import Access, Keychain
-from ..errors import DigestMismatchError, NotFoundError, RegistryError, RegistryUnavailableError
+from ..errors import (
+    DigestMismatchError,
+    InvalidReferenceError,
+    NotFoundError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import MAX_MANIFEST, Descriptor, MediaType, parse_manifest
 from ..runtime import Run
@@ -180,7 +186,7 @@ class RegistryClient:
             _complete(call, reply.header("content-length"), data)
         if len(data) > MAX_MANIFEST:
             raise RegistryError(f"{call.about}: it is larger than {MAX_MANIFEST >> 20} MiB")
-        digest = reference.digest or (Digest(promised) if promised else Digest.of(data))
+        digest = reference.digest or _promised(call, promised) or Digest.of(data)
         _require(digest, data, f"what {reference.repository.host} sent for {reference}")
         document = parse_manifest(data, served)
         return Fetched(
@@ -196,12 +202,11 @@ class RegistryClient:
     def _head_manifest(self, reference: ImageReference, access: Access) -> Descriptor:
         call = self._manifest_call("HEAD", reference, access, "looking up")
         with self._exchange.send(call) as reply:
-            digest = reply.header("docker-content-digest")
             length = reply.header("content-length")
             media_type = reply.header("content-type").partition(";")[0].strip()
-            told = bool(digest) and length.isdigit()
-            if reply.status == 200 and told:
-                return Descriptor(media_type=media_type, digest=Digest(digest), size=int(length))
+            digest = _promised(call, reply.header("docker-content-digest"))
+            if reply.status == 200 and digest is not None and length.isdigit():
+                return Descriptor(media_type=media_type, digest=digest, size=int(length))
             if reply.status not in (200, 405):
                 raise self._exchange.failure(call, reply)
         return self._get_manifest(reference, access).descriptor
@@ -274,6 +279,16 @@ def _entered(manager: AbstractContextManager[T]) -> tuple[AbstractContextManager
 def _complete(call: Call, length: str, data: bytes) -> None:
     if call.method == "GET" and length.isdigit() and len(data) < min(int(length), MAX_MANIFEST):
         raise RegistryUnavailableError(f"{call.about}: only {len(data)} of {length} bytes arrived")
+
+
+def _promised(call: Call, text: str) -> Digest | None:
+    """The digest a registry says it serves, None when it says none."""
+    try:
+        return Digest(text) if text else None
+    except InvalidReferenceError:
+        raise RegistryError(
+            f"{call.about}: the registry's Docker-Content-Digest is not a digest"
+        ) from None
 
 
 def _require(digest: Digest, data: bytes, what: str) -> None:

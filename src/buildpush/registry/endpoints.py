@@ -46,10 +46,10 @@ class Insecure:
 
     def permits(self, url: str) -> bool:
         """Whether *url* may be asked at all: HTTPS, or plain HTTP where that is allowed."""
-        parts = urlsplit(url)
-        if parts.scheme == "https":
-            return bool(parts.hostname)
-        return parts.scheme == "http" and self.allows(parts.netloc)
+        scheme, host, _ = _origin(url)
+        if scheme == "https":
+            return bool(host)
+        return scheme == "http" and self.allows(urlsplit(url).netloc)
 
 
 @define(eq=False)
@@ -88,5 +88,9 @@ def same_origin(left: str, right: str) -> bool:
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # a server wrote it; garbage has an origin of its own
+        return url, None, None
+    return parts.scheme, parts.hostname, port

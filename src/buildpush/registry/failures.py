@@ -62,7 +62,10 @@ class Answer(Protocol):
 
 def safe_url(url: str) -> str:
     """*url* without user info, and with every query value hidden unless known to be harmless."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is not a URL"
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = "&".join(f"{k}={v if k in _SHOWN else '***'}" for k, v in pairs)
     bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -102,8 +102,12 @@ class Upload:
         """Where to send the bytes: the registry's own words, not one byte of them changed."""
         if not location:
             raise RegistryError(f"{call.about}: the registry began an upload, but says not where")
-        url = urljoin(asked, location)
-        here, there = urlsplit(self.exchange.endpoints.base(self.repository.host)), urlsplit(url)
+        here = urlsplit(self.exchange.endpoints.base(self.repository.host))
+        try:
+            url = urljoin(asked, location)
+            there = urlsplit(url)
+        except ValueError as error:
+            raise RegistryError(f"{call.about}: its Location is not a URL: {error}") from error
         if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
             # A registry behind a TLS proxy that does not know it: plain HTTP is never what it has.
             return f"https{url.removeprefix('http')}"

@@ -160,6 +160,18 @@ def test_a_manifest_that_is_not_what_the_registry_says_is_refused(
     assert fault.fired == 1
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_digest_header_that_is_no_digest_is_the_registrys_error(
+    client: RegistryClient, tagged: ImageReference, local_registry: LocalRegistry, method: str
+) -> None:
+    """It is not the caller's reference that is wrong."""
+    local_registry.inject(Fault(method=method, action=WrongDigest("md5:abc")))
+    ask = client.get_manifest if method == "GET" else client.head_manifest
+
+    with pytest.raises(RegistryError, match="Docker-Content-Digest"):
+        ask(tagged)
+
+
 def test_a_manifest_that_breaks_off_is_read_again(
     client: RegistryClient, tagged: ImageReference, manifest: bytes, local_registry: LocalRegistry
 ) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from buildpush.auth import Chain, StaticKeychain
-from buildpush.auth import Credential
+from buildpush.auth import Chain, Credential, StaticKeychain
 from buildpush.errors import (
     DigestMismatchError,
     NotFoundError,

@@ -292,7 +292,7 @@ def test_a_refused_identity_token_is_an_auth_error(
     identity = Credential(identity_token=CANARY, source="auth.json")
     client = client_for(StaticKeychain(prefix=tokens.host, credential=identity))
 
-    with pytest.raises(AuthError, match="refused the credential from auth.json") as caught:
+    with pytest.raises(AuthError, match=r"refused the credential from auth\.json") as caught:
         client.get_manifest(ImageReference.parse(tokens.reference("app:1")))
 
     assert CANARY not in caught.value.report()
@@ -378,7 +378,8 @@ def test_a_basic_challenge_to_a_stale_token_does_not_change_the_scheme(
 
 
 @pytest.mark.parametrize(
-    "realm", ["http://auth.example.com/token", "ftp://127.0.0.1/token", "nonsense"]
+    "realm",
+    ["http://auth.example.com/token", "ftp://127.0.0.1/token", "nonsense", "http://[::1/t"],
 )
 def test_credentials_go_to_no_unencrypted_realm_elsewhere(
     client_for: ClientFor, tokens: LocalRegistry, realm: str
