@@ -71,6 +71,7 @@ class StepSpec(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         hide_input_in_errors=True,
+        defer_build=True,  # the schema of what is only a base class is never needed
     )
 
     repo: RepositoryName = Field(description="The repository to push to, without tag.")

@@ -464,6 +464,28 @@ def test_an_image_for_the_machine_at_hand_is_warned_about(
     assert bool(made.warnings) is warned
 
 
+@pytest.mark.parametrize(
+    ("mount", "warned"),
+    [
+        ("id=npm", False),
+        ("target=/run/npm", False),
+        ("dst=/x/npm,required", False),
+        ("id=nmp", True),
+        ("id=$WHICH", False),
+    ],
+)
+def test_a_secret_that_nothing_mounts_is_warned_about(
+    plan: Planner, mount: str, warned: bool
+) -> None:
+    """Its id is misspelt in one of two places."""
+    text = f"FROM a\nARG WHICH=npm\nRUN --mount=type=secret,{mount} make\n"
+
+    said = plan(text, secrets={"npm": "x"}).warnings
+
+    expected = ("secret npm is not used: no RUN has --mount=type=secret,id=npm",)
+    assert said == (expected if warned else ())
+
+
 def test_the_parsers_warnings_are_passed_on(plan: Planner) -> None:
     """They belong to the run."""
     from buildpush.dockerfile import parse
