@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from attrs import define, evolve, field, frozen
 
-from ._refusals import Refusal, answer, refuse
+from ._refusals import Refusal, answer, nowhere, refuse
 from ._server import Incoming, Response
 
 AuthKind = Literal["none", "basic", "token"]
@@ -128,7 +128,7 @@ class Gate:
     def issue(self, incoming: Incoming) -> Response:
         """Answer the token endpoint: GET with Basic, POST as OAuth2 (Distribution's "Token")."""
         if self.policy.kind != "token":
-            raise refuse(404, "NOT_FOUND")
+            raise nowhere()
         if incoming.method == "POST":
             form = parse_qs((incoming.body.read(_FORM_LIMIT) or b"").decode("utf-8", "replace"))
             user = self._grant(form)

@@ -46,7 +46,7 @@ class Blobs:
                 return _part(whole, incoming, digest)
             case "DELETE":
                 self.storage.delete_blob(name, digest)
-                return Response(status=202, headers={"Docker-Content-Digest": digest})
+                return Response(status=202)
             case _:
                 raise refuse(405, "UNSUPPORTED")
 
@@ -71,7 +71,7 @@ class Blobs:
             raise refuse(404, "BLOB_UPLOAD_UNKNOWN")
         query = _query(incoming)
         if query.get("_state") != upload.state:
-            raise refuse(400, "BLOB_UPLOAD_INVALID", detail="_state")
+            raise refuse(404, "BLOB_UPLOAD_INVALID", detail="_state")
         match incoming.method:
             case "GET":
                 return self._accepted(upload, status=204)

@@ -13,7 +13,7 @@ from attrs import define
 
 from ._blobs import DIGEST, checked_digest
 from ._dialect import Dialect
-from ._refusals import answer, refuse
+from ._refusals import answer, nowhere, refuse
 from ._server import Incoming, Response
 from ._storage import Storage, StoredManifest
 
@@ -73,7 +73,7 @@ class Manifests:
     def referrers(self, incoming: Incoming, name: str, digest: str) -> Response:
         """GET of the manifests whose subject is *digest*, as an index."""
         if not self.dialect.referrers:
-            raise refuse(404, "NOT_FOUND")
+            raise nowhere()
         if incoming.method != "GET":
             raise refuse(405, "UNSUPPORTED")
         checked_digest(digest)

@@ -12,7 +12,7 @@ from attrs import define
 from ._access import Gate, Scope
 from ._blobs import Blobs
 from ._manifests import Manifests
-from ._refusals import Refusal, answer, refuse
+from ._refusals import Refusal, answer, nowhere, refuse
 from ._server import Incoming, Response
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -53,7 +53,7 @@ class Protocol:
             return answer(200, {})
         found = _ROUTE.fullmatch(incoming.path)
         if found is None:
-            raise refuse(404, "NOT_FOUND")
+            raise nowhere()
         name = found["name"]
         self.gate.require(identity, _scopes(incoming, name))
         if not _NAME.fullmatch(name):

@@ -23,7 +23,6 @@ _MESSAGES: Final = {
     "MANIFEST_UNKNOWN": "manifest unknown to registry",
     "NAME_INVALID": "invalid repository name",
     "NAME_UNKNOWN": "repository name not known to registry",
-    "NOT_FOUND": "no such endpoint",
     "PAGINATION_NUMBER_INVALID": "invalid number of results requested",
     "RANGE_INVALID": "invalid content range",
     "SIZE_INVALID": "provided length did not match content length",
@@ -44,7 +43,7 @@ def answer(status: int, document: object, **headers: str) -> Response:
 
 @frozen(kw_only=True, eq=False)
 class Refusal(Exception):
-    """An answer that ends the handling of a request."""
+    """An answer that ends the handling of a request; without codes it is plain text."""
 
     status: int
     codes: tuple[str, ...]
@@ -53,6 +52,9 @@ class Refusal(Exception):
 
     def response(self) -> Response:
         """The answer as the specification's "Error Codes" section writes it."""
+        if not self.codes:
+            text = {"Content-Type": "text/plain; charset=utf-8", **self.headers}
+            return Response(status=self.status, headers=text, body=b"404 page not found\n")
         errors = [
             {
                 "code": code,
@@ -71,3 +73,8 @@ def refuse(status: int, code: str, *, detail: object = None, **headers: str) -> 
     """The usual refusal: one code; underscores in header names stand for dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Refusal(status=status, codes=(code,), headers=named, detail=detail)
+
+
+def nowhere() -> Refusal:
+    """What Distribution says of a path it does not know: no JSON."""
+    return Refusal(status=404, codes=())

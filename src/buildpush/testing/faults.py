@@ -110,7 +110,7 @@ Action = (
     Status | Reset | Truncate | FlipByte | WrongDigest | ReplaceHeaders | Hang | Slow | DropUpload
 )
 
-_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NOT_FOUND", 429: "TOOMANYREQUESTS"}
+_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 _SLOW_CHUNK = 1 << 14
 
 

@@ -39,8 +39,9 @@ def random_image(
 ) -> Digest:
     """Write an image into *layout* and add it to its index; the manifest's digest.
 
-    Each of the *layers* holds one file of *size* random bytes. Equal arguments give equal
-    digests, on every machine (the default *platform* is linux/amd64, wherever this runs).
+    Each of the *layers* holds one file of *size* random bytes. The default *platform* is
+    linux/amd64, wherever this runs. Equal arguments give equal digests on one machine, and on
+    every machine when *compression* is ``none``: there are several zlibs.
     """
     descriptor = _write_image(
         layout,
