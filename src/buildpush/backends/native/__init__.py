@@ -89,8 +89,6 @@ class NativeBackend:
         are. Raises `DockerfileError` and `BuildError` with the instruction's lines, and what
         pulling raises.
         """
-        from .rootfs import Sandbox
         from .solve import solve
 
-        sandbox = Sandbox.probe(run.environment, cancel=run.cancel)
-        return solve(request, keychain, run, sandbox)
+        return solve(request, keychain, run)

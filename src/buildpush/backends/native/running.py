@@ -24,7 +24,8 @@ from .keys import RunLimits, chain
 from .materials import Find, Material, Materials
 from .mounts import MountSpec
 from .operations import Execute
-from .rootfs import JobMount, LayerFile, RunJob, Sandbox
+from .lazy import LazySandbox
+from .rootfs import JobMount, LayerFile, RunJob
 from .store import Store
 from .tree import Tree
 
@@ -55,7 +56,7 @@ class Running:
     run: Run
     store: Store
     images: Images
-    sandbox: Sandbox
+    sandbox: LazySandbox
     materials: Materials
     abort: CancelToken
     operation: Execute
@@ -119,7 +120,7 @@ class Running:
             mounts = tuple(self._mounts(stack, folder, env))
             work = folder / "root"
             work.mkdir(mode=0o700)
-            code = self.sandbox.run(
+            code = self.sandbox.get().run(
                 self._job(env, mounts),
                 layers=files,
                 layers_root=self.store.layers,

@@ -32,7 +32,7 @@ from .graph import plan_stage
 from .images import Image, Images, Layer
 from .materials import Folder, Material
 from .operations import Annotate, ImageOrigin, Operation, Origin, StageOrigin
-from .rootfs import Sandbox
+from .lazy import LazySandbox
 from .scope import Base, Scope, StagePlan, fault
 from .steps import Steps
 from .store import StepRecord, Store
@@ -43,12 +43,13 @@ _SCRATCH: Final = "scratch"
 _SCHEMES: Final = ("docker-image://", "oci-layout://")
 
 
-def solve(request: BuildRequest, keychain: Keychain, run: Run, sandbox: Sandbox) -> LayoutArtifact:
+def solve(request: BuildRequest, keychain: Keychain, run: Run) -> LayoutArtifact:
     """Build *request* for each of its platforms (this machine's when it names none).
 
     Raises `DockerfileError` for what cannot be understood, `BuildError` for what failed, and
     what pulling raises; each shows the lines of the instruction it happened in.
     """
+    sandbox = LazySandbox(run)
     with ExitStack() as stack:
         store = stack.enter_context(Store(run.environment.cache / "native" / "v1"))
         store.sweep(sandbox.remove)

@@ -26,7 +26,7 @@ from .keys import LayerForm, chain, directory_key, execute_key, transfer_key
 from .materials import Find, Materials
 from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .owners import owner_of
-from .rootfs import Sandbox
+from .lazy import LazySandbox
 from .running import Running, limits_of
 from .sources import FilesSource, InlineFile, read_file
 from .store import StepRecord, Store, clear
@@ -43,7 +43,7 @@ class Steps:
     run: Run
     store: Store
     images: Images
-    sandbox: Sandbox
+    sandbox: LazySandbox
     work: Path
     form: LayerForm = field(init=False)
     materials: Materials = field(init=False)
