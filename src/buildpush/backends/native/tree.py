@@ -205,12 +205,8 @@ class _Indexing:
     ) -> None:
         old = self.nodes.pop(path, None)
         if entry.kind != "dir" and path in self._parents:
-            for below in [p for p in self.nodes if p.startswith(f"{path}/")]:
-                del self.nodes[below]
-        folder = path.rpartition("/")[0]
-        while folder and folder not in self._parents:
-            self._parents.add(folder)
-            folder = folder.rpartition("/")[0]
+            self._empty(path)
+        self._join(path)
         if entry.kind == "symlink" or (old is not None and old.kind == "symlink"):
             self._folders.clear()
         if entry.kind == "hardlink":
@@ -234,6 +230,22 @@ class _Indexing:
             entry.major,
             entry.minor,
         )
+
+    def _empty(self, path: str) -> None:
+        """Drop what is below *path*, which stops being a folder."""
+        for below in [name for name in self.nodes if name.startswith(f"{path}/")]:
+            del self.nodes[below]
+        self._parents = {name for name in self._parents if not f"{name}/".startswith(f"{path}/")}
+
+    def _join(self, path: str) -> None:
+        """Note the folders *path* is in; a file of that name gives way."""
+        folder = path.rpartition("/")[0]
+        while folder and folder not in self._parents:
+            self._parents.add(folder)
+            node = self.nodes.get(folder)
+            if node is not None and node.kind != "dir":
+                del self.nodes[folder]
+            folder = folder.rpartition("/")[0]
 
     def _folder(self, folder: str) -> str:
         """Where *folder* leads to, when a symlink of this very layer stands in the way."""

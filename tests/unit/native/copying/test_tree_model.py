@@ -58,16 +58,20 @@ def drop(model: dict[str, str], prefix: str) -> None:
 
 
 def model_of(layers: list[list[tuple[str, str]]]) -> dict[str, str]:
+    """Each layer is unpacked into a folder of its own, and these are laid over each other."""
     model: dict[str, str] = {}
     for number, entries in enumerate(layers):
-        for kind, path in entries:
+        own: dict[str, str] = {}
+        for at, (kind, path) in enumerate(entries):
             if kind == "whiteout":
                 model.pop(path, None)
             if kind in ("whiteout", "opaque"):
                 drop(model, f"{path}/")
-        for at, (kind, path) in enumerate(entries):
             if kind in ("dir", "file"):
-                put(model, path, "dir named" if kind == "dir" else f"{number}.{at}")
+                put(own, path, "dir named" if kind == "dir" else f"{number}.{at}")
+        for path, value in own.items():
+            if value != "dir implied" or not model.get(path, "").startswith("dir"):
+                put(model, path, value)
     return model
 
 
@@ -88,7 +92,7 @@ def seen(tree: Tree) -> dict[str, str]:
 
 @given(LAYERS)
 def test_a_stack_is_its_layers_applied_in_order(layers: list[list[tuple[str, str]]]) -> None:
-    """Whiteouts first, then the entries, one after the other: the tree agrees with the model."""
+    """The tree agrees with the model about every path, its kind and where its content is."""
     tree = Tree.of(index_of(entries, number) for number, entries in enumerate(layers))
 
     assert model_of(layers) == seen(tree)
