@@ -165,6 +165,8 @@ _ENDED: Final = "it is not built in"
 
 CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
     "native": {
+        Feature.INSECURE_RUN: "its sandbox has no way out",
+        Feature.EXPORT_FILES: "it exports images, not their files",
         Feature.NAMED_NETWORK: "it has no networks of its own",
         Feature.CGROUP_PARENT: "it makes no cgroups",
         Feature.RESOURCES: "it makes no cgroups",
@@ -175,7 +177,6 @@ CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
         Feature.CACHE_IMPORT: _ENDED,
         Feature.REGISTRY_CACHE: _ENDED,
         Feature.CACHE_BACKENDS: _ENDED,
-        Feature.STRICTLY_REPRODUCIBLE: _ENDED,
         Feature.PROVENANCE: _ENDED,
         Feature.SBOM: _ENDED,
         Feature.SQUASH: _ENDED,

@@ -56,7 +56,7 @@ def make_plan(
     refusals += _missing(spec, dockerfile, backend, own)
     refusals += _foreign(dockerfile, views, backend)
     delivery, why, undeliverable = _delivery(spec, backend)
-    refusals += [*undeliverable, *_annotation_refusals(spec)]
+    refusals += [*undeliverable, *_contradictions(spec)]
     if refusals:
         raise _error(backend, refusals)
     request = _request(spec, dockerfile, context, dockerfile_path, delivery)
@@ -171,8 +171,10 @@ def _delivery(spec: StepSpec, backend: Capabilities) -> tuple[Delivery, str, tup
     return chosen, why, ()
 
 
-def _annotation_refusals(spec: StepSpec) -> Iterator[_Refusal]:
-    """Annotations for an index or a manifest that this build will not have."""
+def _contradictions(spec: StepSpec) -> Iterator[_Refusal]:
+    """Settings that do not fit the platforms: no backend could make sense of them."""
+    if len(spec.platforms) > 1 and any(output.type == "docker" for output in spec.outputs):
+        yield _Refusal(text="outputs: an archive of type docker holds one platform: use type=oci")
     for name in spec.annotations:
         level, _, _ = name.partition(":")
         if level == "index" and len(spec.platforms) < 2:

@@ -62,6 +62,8 @@ def test_rows_name_only_backends_that_exist() -> None:
         ("provenance", "RERRR"),
         ("sbom", "RERRR"),
         ("optimize", "AAAAE"),
+        ("reproducible: strict", "ERRRR"),
+        ("outputs: local", "REREE"),
         ("run_as_user", "ARRAR"),
         ("compression", "EEREE"),
         ("connector_ref", "RRRRR"),
@@ -117,3 +119,16 @@ def test_an_assumed_backend_has_all_but_what_it_cannot() -> None:
 
     assert Feature.RUN in kaniko.features
     assert kaniko.features.isdisjoint(CANNOT["kaniko"])
+
+
+def test_the_table_and_the_native_backend_agree() -> None:
+    """What the table says native cannot, its probe does not claim, and the other way round.
+
+    What this machine lacks (no namespaces, no git) is noted by the probe.
+    """
+    from buildpush.backends.native import NativeBackend
+
+    probed = NativeBackend().probe()
+
+    silent = set(Feature) - probed.features - probed.notes.keys()
+    assert silent == set(CANNOT["native"])
