@@ -69,8 +69,8 @@ def download(
 
     parts = urlsplit(url)
     # Whoever writes http:// in a Dockerfile has chosen plain HTTP for that host.
-    plain = frozenset({parts.netloc.rpartition("@")[2]}) if parts.scheme == "http" else frozenset()
-    transport = Transport(run, Insecure(insecure | plain))
+    chosen = [parts.netloc.rpartition("@")[2]] if parts.scheme == "http" else []
+    transport = Transport(run, Insecure(insecure.union(chosen)))
     try:
         return retrying(
             f"downloading {safe_url(url)}",

@@ -137,8 +137,10 @@ def test_proxies_reach_run_without_being_declared() -> None:
         ('SHELL ["/bin/bash", "-c"]', "SHELL [/bin/bash -c]"),
         (
             "HEALTHCHECK --interval=90s --retries=2 CMD x",
-            "HEALTHCHECK {Test:[CMD-SHELL x] Interval:1m30s Timeout:0s StartPeriod:0s "
-            "StartInterval:0s Retries:2}",
+            (
+                "HEALTHCHECK {Test:[CMD-SHELL x] Interval:1m30s Timeout:0s StartPeriod:0s "
+                "StartInterval:0s Retries:2}"
+            ),
         ),
         ("ONBUILD RUN x", ""),
         ("MAINTAINER me", "MAINTAINER me"),

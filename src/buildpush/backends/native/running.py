@@ -21,10 +21,10 @@ from .extract import extract
 from .graph import SCRIPT_FOLDER
 from .images import Images, Layer
 from .keys import RunLimits, chain
+from .lazy import LazySandbox
 from .materials import Find, Material, Materials
 from .mounts import MountSpec
 from .operations import Execute
-from .lazy import LazySandbox
 from .rootfs import JobMount, LayerFile, RunJob
 from .store import Store
 from .tree import Tree

@@ -30,12 +30,13 @@ from .config import COMMENT, empty_image
 from .export import BuiltImage, export, finished_config
 from .graph import plan_stage
 from .images import Image, Images, Layer
+from .lazy import LazySandbox
 from .materials import Folder, Material
 from .operations import Annotate, ImageOrigin, Operation, Origin, StageOrigin
-from .lazy import LazySandbox
+from .records import StepRecord
 from .scope import Base, Scope, StagePlan, fault
 from .steps import Steps
-from .store import StepRecord, Store
+from .store import Store
 
 __all__ = ["solve"]
 

@@ -23,13 +23,14 @@ from .copy import CopyPlan, CopyRequest, Part, plan_copy, plan_mkdir, write_copy
 from .export import timestamp
 from .images import Image, Images, Layer
 from .keys import LayerForm, chain, directory_key, execute_key, transfer_key
+from .lazy import LazySandbox
 from .materials import Find, Materials
 from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .owners import owner_of
-from .lazy import LazySandbox
+from .records import StepRecord
 from .running import Running, limits_of
 from .sources import FilesSource, InlineFile, read_file
-from .store import StepRecord, Store, clear
+from .store import Store, clear
 from .tree import Tree
 
 __all__ = ["Steps"]

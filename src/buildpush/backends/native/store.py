@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +24,9 @@ from attrs import define, field, frozen
 
 from ...errors import BuildError, DigestMismatchError
 from ...oci import Digest, Repository
-from ...oci.wire import Descriptor
+from .records import StepRecord
 
-__all__ = ["CacheMount", "StepRecord", "Store", "clear"]
+__all__ = ["CacheMount", "Store", "clear"]
 
 VERSION: Final = "v1"
 DEFAULT_LIMIT: Final = 20 << 30
@@ -36,39 +36,6 @@ _SEAL: Final = 1_000_000_000
 """Modification time, in nanoseconds, of every blob whose content was verified."""
 _CHUNK: Final = 1 << 20
 _FOLDERS: Final = ("blobs/sha256", "layers", "indexes", "steps", "origins", "caches", "work")
-
-
-@frozen(kw_only=True)
-class StepRecord:
-    """What one build step made: its layer (None when nothing changed) and when, as RFC 3339."""
-
-    layer: Descriptor | None
-    diff_id: Digest | None
-    created: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return {
-            "layer": self.layer.to_json() if self.layer else None,
-            "diff_id": str(self.diff_id) if self.diff_id else None,
-            "created": self.created,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> StepRecord:
-        """Read what `to_json` wrote; raises `KeyError`, `TypeError` or `ValueError`."""
-        layer = data["layer"]
-        return cls(
-            layer=_descriptor(layer) if layer else None,
-            diff_id=Digest(data["diff_id"]) if data["diff_id"] else None,
-            created=str(data["created"]),
-        )
-
-
-def _descriptor(data: Mapping[str, Any]) -> Descriptor:
-    return Descriptor(
-        media_type=str(data["mediaType"]), digest=Digest(data["digest"]), size=int(data["size"])
-    )
 
 
 @frozen(kw_only=True)
@@ -289,18 +256,21 @@ class Store:
     @contextmanager
     def work(self, remove: Callable[[Path], None]) -> Generator[Path]:
         """A new private folder on the store's file system, given to *remove* in the end."""
-        folder = Path(tempfile.mkdtemp(prefix="w", dir=self.root / "work"))
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root / "work"))
+        (fresh / "owner").write_text(f"{os.getpid()} {_start_time(os.getpid())}")
+        (fresh / "tree").mkdir(mode=0o700)
+        # Only now may another process sweep it, which looks at the owner.
+        folder = fresh.rename(fresh.with_name(fresh.name.removeprefix(".new-")))
         try:
-            (folder / "owner").write_text(f"{os.getpid()} {_start_time(os.getpid())}")
-            tree = folder / "tree"
-            tree.mkdir(mode=0o700)
-            yield tree
+            yield folder / "tree"
         finally:
             clear(folder, remove)
 
     def sweep(self, remove: Callable[[Path], None]) -> None:
         """Clear the work folders whose processes are gone, through *remove*."""
         for folder in (self.root / "work").iterdir():
+            if folder.name.startswith(".new-"):
+                continue
             try:
                 pid, _, started = (folder / "owner").read_text().partition(" ")
                 alive = _start_time(int(pid)) == started and bool(started)
@@ -316,10 +286,8 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        for stray in self.root.glob("*/.new-*"):
-            stray.unlink(missing_ok=True)
-        for stray in self.root.glob("blobs/*/.new-*"):
-            stray.unlink(missing_ok=True)
+        for stray in (*self.root.glob("*/.new-*"), *self.root.glob("blobs/*/.new-*")):
+            shutil.rmtree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
         self._trim()
 
     def _trim(self) -> None:
