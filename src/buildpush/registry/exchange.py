@@ -106,7 +106,7 @@ class Exchange:
         broken: BrokenOffError | None = None
         try:
             with self._wire(call, url, call.headers) as reply:
-                if not (reply.status == 400 and b"HTTPS" in reply.read()):
+                if not _wants_tls(reply):
                     self.endpoints.settle(host, "http")
                     yield reply
                     return
@@ -118,10 +118,15 @@ class Exchange:
             with self._wire(call, f"https{url.removeprefix('http')}", call.headers) as reply:
                 self.endpoints.settle(host, "https")
                 yield reply
-        except RegistryUnavailableError:
-            if broken is None or self.endpoints.settled(host):
+                return
+        except RegistryUnavailableError as error:
+            if self.endpoints.settled(host) or "CERTIFICATE" in error.message:
                 raise
-            raise broken from None
+        if broken is not None:
+            raise broken
+        self.endpoints.settle(host, "http")  # its 400 meant something else
+        with self._wire(call, url, call.headers) as reply:
+            yield reply
 
     @contextmanager
     def _wire(self, call: Call, url: str, headers: Mapping[str, str]) -> Generator[Reply]:
@@ -155,3 +160,8 @@ class Exchange:
     def retry(self, what: str, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
         """Try *attempt* again while its errors are transient, as the client's policy says."""
         return retrying(what, attempt, run=self.run, policy=policy or self.policy)
+
+
+def _wants_tls(reply: Reply) -> bool:
+    """Whether a TLS server answered plain HTTP: 400, and words that an answer to HEAD lacks."""
+    return reply.status == 400 and (reply.method == "HEAD" or b"HTTPS" in reply.read())

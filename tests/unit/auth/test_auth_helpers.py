@@ -203,7 +203,7 @@ def test_a_helper_that_prints_a_secret_and_fails_is_not_quoted(machine: Machine)
     """Its standard output is where credentials come out."""
     machine.helper("odd", says('{"Username":"ci","Secret":"unknown-word"}', 2))
 
-    with pytest.raises(AuthError, match="exit code 2$") as caught:
+    with pytest.raises(AuthError, match=r"exit code 2$") as caught:
         machine.keychain(credHelpers={"r.io": "odd"}).resolve(R_IO, "pull")
 
     assert "unknown-word" not in caught.value.report()

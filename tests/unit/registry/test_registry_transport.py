@@ -404,3 +404,20 @@ def test_an_exchange_can_be_opened_for_other_uses(run: Run) -> None:
 
     assert exchange.authorizer.transport is exchange.transport
     exchange.transport.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_first_answer_of_400_may_mean_tls_or_just_400(
+    client: RegistryClient, local_registry: LocalRegistry, times: int
+) -> None:
+    """HEAD has no words to tell them apart: TLS is tried, and if that is not it, HTTP again."""
+    bad = local_registry.inject(Fault(method="HEAD", action=Status(400), times=times))
+    repository = Repository(local_registry.host, "app")
+
+    if times == 1:
+        assert not client.has_blob(repository, Digest.of(DATA))
+    else:
+        with pytest.raises(RegistryError, match="HTTP 400"):
+            client.has_blob(repository, Digest.of(DATA))
+
+    assert bad.fired == times
