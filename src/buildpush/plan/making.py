@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..dockerfile.instructions import Dockerfile
 from ..dockerfile.stages import Resolution
@@ -45,24 +45,26 @@ def make_plan(
 ) -> Plan:
     """Decide how *backend* carries out *spec*, or explain why it cannot. Reads nothing.
 
-    *context* and *dockerfile_path* are absolute, *dockerfile* was read from the latter; *host* is
-    the platform of this machine. Raises `DockerfileError` for a target that does not exist, and
-    one `UnsupportedFeatureError` that lists everything the backend cannot do, with the lines of
-    the Dockerfile that ask for it and the backends that could.
+    *context* and *dockerfile_path* are absolute; *host* is this machine's platform. Raises
+    `DockerfileError` for stages that cannot be connected, and one `UnsupportedFeatureError` that
+    lists all that cannot be done, with the lines that ask for it and the backends that could.
     """
     own = _own_platform(backend, host)
     views = resolutions(spec, dockerfile, own=own)
     decisions, refusals = _decide(spec, backend, own)
-    refusals += _missing(spec, dockerfile, backend, own)
-    refusals += _foreign(dockerfile, views, backend)
     delivery, why, undeliverable = _delivery(spec, backend)
-    refusals += [*undeliverable, *_contradictions(spec)]
+    refusals += [
+        *_missing(spec, dockerfile, backend, own),
+        *_foreign(dockerfile, views, backend),
+        *undeliverable,
+        *_contradictions(spec),
+    ]
     if refusals:
         raise _error(backend, refusals)
     request = _request(spec, dockerfile, context, dockerfile_path, delivery)
     images = [image.name for view in views for image in view.base_images]
     return Plan(
-        request=request,
+        request=_with_form(_with_surroundings(request, spec), spec),
         backend=backend,
         push=spec.push,
         delivery_reason=why,
@@ -194,11 +196,7 @@ def _request(
     dockerfile_path: Path,
     delivery: Delivery,
 ) -> BuildRequest:
-    remote = (
-        (Cache(type="registry", attributes={"ref": str(spec.remote_cache_repo), "mode": "max"}),)
-        if spec.remote_cache_repo
-        else ()
-    )
+    """What the backend will be told; secrets and agents are filled in when the run has them."""
     return BuildRequest(
         context=context,
         dockerfile=dockerfile,
@@ -211,6 +209,20 @@ def _request(
         labels=spec.labels,
         annotations=spec.annotations,
         build_contexts=spec.build_contexts,
+        mirrors=spec.mirrors,
+        insecure=spec.insecure,
+    )
+
+
+def _with_surroundings(request: BuildRequest, spec: StepSpec) -> BuildRequest:
+    """Add what RUN finds around it, and which results of earlier builds may be used."""
+    remote = (
+        (Cache(type="registry", attributes={"ref": str(spec.remote_cache_repo), "mode": "max"}),)
+        if spec.remote_cache_repo
+        else ()
+    )
+    return evolve(
+        request,
         network=spec.network,
         add_hosts=spec.add_hosts,
         shm_size=spec.shm_size,
@@ -224,6 +236,13 @@ def _request(
         pull=spec.pull,
         cache_from=(*spec.cache_from, *remote),
         cache_to=(*spec.cache_to, *remote),
+    )
+
+
+def _with_form(request: BuildRequest, spec: StepSpec) -> BuildRequest:
+    """Add what the image is to be like."""
+    return evolve(
+        request,
         compression=spec.compression,
         compression_level=spec.compression_level,
         reproducible=spec.reproducible,
@@ -232,8 +251,6 @@ def _request(
         sbom=spec.sbom,
         optimize=spec.optimize,
         squash=spec.squash,
-        mirrors=spec.mirrors,
-        insecure=spec.insecure,
     )
 
 
