@@ -1,29 +1,31 @@
 """Tar entries in and out of bytes: what layers are made of, deterministic and fast.
 
-Standard library only, and nothing of buildpush: a bare interpreter loads this file by its path.
-Writes POSIX ustar, with PAX records where ustar cannot say it; reads what docker, BuildKit and
-GNU tar write. The rules for names inside a layer are those of the OCI image-spec, “layer.md”.
+Standard library only: the sandbox's bare interpreter loads this module and the two that it
+imports. Writes POSIX ustar, with PAX records where ustar cannot say it; reads what docker,
+BuildKit and GNU tar write. The rules for names inside a layer are the OCI image-spec's, “layer.md”.
 """
 
 from __future__ import annotations
 
-import io
-import re
 import struct
-import tarfile
-from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
-from typing import BinaryIO, Final, Literal, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Final
 
-BLOCK: Final = 512
-END: Final = bytes(2 * BLOCK)
-"""What closes an archive."""
-WHITEOUT: Final = ".wh."
-"""A file of this prefix deletes its namesake of the layers below."""
-OPAQUE: Final = ".wh..wh..opq"
-"""A file of this name hides all that the layers below have in its directory."""
+from ._entry import BLOCK, END, OPAQUE, WHITEOUT, XATTR, Entry, Kind, TarError
+from ._untar import read
 
-Kind = Literal["file", "dir", "symlink", "hardlink", "char", "block", "fifo"]
+__all__ = [
+    "BLOCK",
+    "END",
+    "OPAQUE",
+    "WHITEOUT",
+    "Entry",
+    "Kind",
+    "TarError",
+    "pack",
+    "padding",
+    "read",
+]
 
 _FLAGS: Final[Mapping[Kind, bytes]] = {
     "file": b"0",
@@ -34,45 +36,11 @@ _FLAGS: Final[Mapping[Kind, bytes]] = {
     "dir": b"5",
     "fifo": b"6",
 }
-_KINDS: Final[Mapping[bytes, Kind]] = {
-    **{flag: kind for kind, flag in _FLAGS.items()},
-    tarfile.AREGTYPE: "file",
-    tarfile.CONTTYPE: "file",
-    tarfile.GNUTYPE_SPARSE: "file",
-}
 _HEADER: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x16s155s12x")
 _MAGIC: Final = b"ustar\x0000"
 _NO_DEVICE: Final = b"0000000\x000000000\0"
-_XATTR: Final = "SCHILY.xattr."
-_NO_XATTRS: Final[Mapping[str, bytes]] = {}
-_BUFFER: Final = 1 << 20
 _MAX_ID: Final = 0o7777777
 _MAX_NUMBER: Final = 0o77777777777
-
-
-class TarError(ValueError):
-    """Bytes that are no tar, or an entry that has no place in a layer."""
-
-
-class Entry(NamedTuple):
-    """One file of an archive.
-
-    *name* is relative, without leading ``./`` or ``/`` and without trailing slash; the root is
-    ``""``. Bytes that are not UTF-8 are surrogate escapes. *link* is a symlink's text or the
-    name of a hard link's first entry; *size* (bytes) is 0 unless *kind* is ``file``.
-    """
-
-    name: str
-    kind: Kind
-    mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-    link: str = ""
-    major: int = 0
-    minor: int = 0
-    xattrs: Mapping[str, bytes] = _NO_XATTRS
 
 
 def padding(size: int) -> bytes:
@@ -102,7 +70,7 @@ def pack(entry: Entry) -> bytes:
     for key, value in entry.xattrs.items():
         if "=" in key or "\0" in key:
             raise ValueError(f"{entry.name!r}: no archive can hold the attribute {key!r}")
-        records[_XATTR + key] = value
+        records[XATTR + key] = value
     device = _device(entry) if entry.kind in ("char", "block") else _NO_DEVICE
     header = _block(
         base,
@@ -219,115 +187,3 @@ def _record(key: str, value: bytes) -> bytes:
         str(total)
     )  # the length counts its own digits, of which one more may come
     return b"%d%b" % (total, tail)
-
-
-class _Info(tarfile.TarInfo):
-    """A header whose faults stop the reading; tarfile takes them for the end of the archive."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.TarError as error:
-            if not buf or (len(buf) == BLOCK and not any(buf)):
-                raise
-            raise TarError(f"a header of the archive is damaged: {error}") from error
-
-
-class _Forward:
-    """A stream that can be told to skip ahead: all the seeking that reading a tar needs.
-
-    tarfile's own stream mode copies what is left of its buffer for every header it takes.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._read = stream.read
-        self._at = 0
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int) -> int:
-        while self._at < offset and self.read(min(offset - self._at, _BUFFER)):
-            pass
-        return self._at
-
-    def read(self, size: int) -> bytes:
-        data = self._read(size)
-        while len(data) < size and (more := self._read(size - len(data))):
-            data += more
-        self._at += len(data)
-        return data
-
-
-def read(stream: BinaryIO) -> Iterator[tuple[Entry, BinaryIO]]:
-    """Yield each entry of an uncompressed tar with its content, in the archive's order.
-
-    Read a body before asking for the next entry; what is not read is skipped. Sparse files
-    arrive expanded, names relative and clean. Entries that share a name are all delivered: the
-    last one counts. Raises `TarError` for bytes that are no tar, and names an entry that would
-    leave the archive's root or is of an unknown kind.
-    """
-    try:
-        with tarfile.open(
-            fileobj=cast("BinaryIO", _Forward(stream)),
-            mode="r:",
-            tarinfo=_Info,
-            encoding="utf-8",
-            errors="surrogateescape",
-        ) as archive:
-            while (info := archive.next()) is not None:
-                # It would remember every entry; typeshed does not know the attribute.
-                cast("list[object]", vars(archive)["members"]).clear()
-                entry = _entry(info)
-                body = archive.extractfile(info) if entry.kind == "file" else None
-                yield entry, cast("BinaryIO", body or io.BytesIO())
-    except tarfile.TarError as error:
-        raise TarError(f"the archive is damaged: {error}") from error
-
-
-def _entry(info: tarfile.TarInfo) -> Entry:
-    kind = _KINDS.get(info.type)
-    if kind is None:
-        raise TarError(f"{info.name!r}: an entry of the unknown type {info.type!r}")
-    pax = info.pax_headers
-    link = info.linkname
-    return Entry(
-        name=_relative(info.name, info.name),
-        kind=kind,
-        mode=info.mode & 0o7777,
-        uid=info.uid,
-        gid=info.gid,
-        size=info.size if kind == "file" else 0,
-        mtime_ns=_nanoseconds(pax["mtime"]) if "mtime" in pax else int(info.mtime) * 1_000_000_000,
-        link=_relative(link, info.name) if kind == "hardlink" else link,
-        major=info.devmajor if kind in ("char", "block") else 0,
-        minor=info.devminor if kind in ("char", "block") else 0,
-        xattrs={
-            key[len(_XATTR) :]: value.encode("utf-8", "surrogateescape")
-            for key, value in pax.items()
-            if key.startswith(_XATTR)
-        }
-        if pax
-        else _NO_XATTRS,
-    )
-
-
-_UNCLEAN: Final = re.compile(r"^/|^\.$|^\./|//|/\.(?:/|$)|/$|(?:^|/)\.\.(?:/|$)")
-
-
-def _relative(name: str, entry: str) -> str:
-    """*name* without leading slashes and needless parts; refuse one that climbs."""
-    if not _UNCLEAN.search(name):
-        return name
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise TarError(f"{entry[:255]!r}: an entry of a layer cannot leave its root with '..'")
-    return "/".join(parts)
-
-
-def _nanoseconds(text: str) -> int:
-    try:
-        return int(Decimal(text).scaleb(9))
-    except (InvalidOperation, ValueError, OverflowError):
-        raise TarError("an entry's PAX mtime is not a number of seconds") from None
