@@ -11,6 +11,7 @@ in files and everything else in memory, logs every request, and misbehaves when 
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +62,7 @@ class LocalRegistry:
     (repository prefix, ``pull`` or ``push``); None lets every user do everything; with
     *anonymous_pull* everybody may pull. Tokens live *token_lifetime* seconds by *clock*.
     *folder* keeps the blobs (a temporary one when None). *dialect* holds the choices the
-    specification leaves to a registry.
+    specification leaves to a registry. With *tls*, a server's context, it speaks HTTPS only.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class LocalRegistry:
         token_lifetime: float = 300.0,
         folder: Path | None = None,
         dialect: Dialect | None = None,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = Policy(
@@ -87,6 +89,7 @@ class LocalRegistry:
         self._lifetime = token_lifetime
         self._folder = folder
         self._dialect = dialect or Dialect()
+        self._tls = tls
         self._clock = clock
         self._lock = threading.Lock()
         self._log: list[Request] = []
@@ -94,9 +97,9 @@ class LocalRegistry:
         self.faults = Faults()
 
     def __enter__(self) -> Self:
-        server = Server(self._answer)
+        server = Server(self._answer, self._tls)
         port = server.start()
-        origin = f"http://127.0.0.1:{port}"
+        origin = f"http{'s' if self._tls else ''}://127.0.0.1:{port}"
         storage = Storage(self._folder)
         gate = Gate(
             policy=self._policy,
@@ -109,7 +112,7 @@ class LocalRegistry:
             blobs=Blobs(storage=storage, dialect=self._dialect, origin=origin),
             manifests=Manifests(storage=storage, dialect=self._dialect, origin=origin),
         )
-        self._running = _Running(server, storage, gate, protocol, f"127.0.0.1:{port}")
+        self._running = _Running(server, storage, gate, protocol, origin)
         return self
 
     def __exit__(
@@ -122,23 +125,23 @@ class LocalRegistry:
 
     def close(self) -> None:
         """Break every connection, end every thread and remove the temporary folder."""
-        running, self._running = self._running, None
-        if running is not None:
+        if self._running is not None:
             self.faults.close()
-            running.server.close()
-            running.storage.close()
+            self._running.server.close()
+            self._running.storage.close()
+            self._running = None  # last: requests under way still look here
 
     # --- where it is ---
 
     @property
     def host(self) -> str:
         """``127.0.0.1:PORT``, as it stands in references and in a docker config."""
-        return self._now.host
+        return self.url.partition("://")[2]
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:PORT``."""
-        return f"http://{self.host}"
+        """``http://127.0.0.1:PORT``, or https."""
+        return self._now.origin
 
     def reference(self, name: str) -> str:
         """The text of a reference to *name* (``repo``, ``repo:tag``, ``repo@digest``) in here."""
@@ -253,4 +256,4 @@ class _Running:
     storage: Storage
     gate: Gate
     protocol: Protocol
-    host: str
+    origin: str

@@ -119,6 +119,18 @@ def test_a_manifest_whose_blobs_are_missing_is_refused(
     assert local_registry.manifest("app", "1") is None
 
 
+def test_a_manifest_whose_layers_are_missing_is_refused(
+    http: httpx.Client, local_registry: LocalRegistry
+) -> None:
+    """The config alone does not make an image; the answer names what is missing."""
+    layer = {"mediaType": "x", "digest": ABSENT, "size": 1}
+
+    response = put(http, "/v2/app/manifests/1", manifest(local_registry, layers=[layer]))
+
+    assert codes(response) == ["MANIFEST_BLOB_UNKNOWN"]
+    assert response.json()["errors"][0]["detail"] == {"digest": ABSENT}
+
+
 def test_an_index_whose_manifests_are_missing_is_refused(
     http: httpx.Client, local_registry: LocalRegistry
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
+import trustme
 
 from buildpush.oci import Digest
 from buildpush.testing import Fault, Hang, LocalRegistry, Slow
@@ -196,3 +199,69 @@ def test_references_name_the_registry(local_registry: LocalRegistry) -> None:
     """Text to paste into a Dockerfile."""
     assert local_registry.reference("app:1") == f"{local_registry.host}/app:1"
     assert local_registry.url == f"http://{local_registry.host}"
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority nobody else trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A server's context for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def test_a_registry_may_speak_tls(authority: trustme.CA, server_tls: ssl.SSLContext) -> None:
+    """To who trusts its authority; locations and the realm are https then."""
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    data = b"content" * 100_000
+    digest = Digest.of(data)
+    with (
+        LocalRegistry(tls=server_tls) as registry,
+        httpx.Client(base_url=registry.url, verify=trusting, trust_env=False) as http,
+    ):
+        place = http.post("/v2/app/blobs/uploads/").headers["location"]
+        done = http.put(f"{place}&digest={digest}", content=data)
+        content = http.get(f"/v2/app/blobs/{digest}").content
+
+    assert place.startswith("https://127.0.0.1:")
+    assert (done.status_code, content) == (201, data)
+
+
+def test_who_does_not_trust_a_registry_gets_no_answer(server_tls: ssl.SSLContext) -> None:
+    """Nor who does not speak TLS; neither disturbs it."""
+    with (
+        LocalRegistry(tls=server_tls) as registry,
+        httpx.Client(verify=ssl.create_default_context(), trust_env=False) as http,
+    ):
+        for url in (registry.url, f"http://{registry.host}"):
+            with pytest.raises(httpx.TransportError):
+                http.get(f"{url}/v2/")
+
+        assert registry.requests == ()
+
+
+def test_the_end_waits_for_no_tls_client(
+    authority: trustme.CA, server_tls: ssl.SSLContext
+) -> None:
+    """Idle after the handshake, or before it."""
+    before = set(threading.enumerate())
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with LocalRegistry(tls=server_tls) as registry:
+        host, _, port = registry.host.partition(":")
+        silent = socket.create_connection((host, int(port)))
+        plain = socket.create_connection((host, int(port)))
+        idle = trusting.wrap_socket(plain, server_hostname=host)
+
+    assert set(threading.enumerate()) == before
+    silent.close()
+    idle.close()
