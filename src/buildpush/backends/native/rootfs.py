@@ -157,6 +157,7 @@ class Sandbox:
         cancelled; `UnsupportedFeatureError` for what this rung cannot do.
         """
         self._check(job)
+        layers_root.mkdir(parents=True, exist_ok=True)
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
         def hear(stream: Stream, line: str) -> None:

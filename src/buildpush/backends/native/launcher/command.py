@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
-from . import identity, paths, processes, syscalls, system
+from . import identity, paths, processes, sources, syscalls, system
 from .wire import Job, SetUpError, send
 
 NOT_FOUND: Final = 127
@@ -116,6 +116,7 @@ def _be_init(job: Job, root: str, tray: str, mounts: Sequence[Job], writer: int)
     _die_if_orphaned(writer)
     if job["network"] == "none":
         syscalls.raise_loopback()
+    sources.start_agents(mounts)  # while this process still sees where the agents are
     syscalls.unshare(syscalls.CLONE_NEWNS)
     system.build(root, tray, mounts, job.get("shm_size"))
     syscalls.pivot_root(root)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable, Sequence
-from typing import IO, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, Final
 
 from . import paths
 from .unpack import OVERLAY_PREFIXES, Style, Unpacker
@@ -32,7 +32,7 @@ def unpacked(diff_id: str, layers_root: str, work: str, style: Style, fetch: Fet
     is the overlay's lower directory and ``about.json`` says what an overlay has to know.
     """
     final = f"{layers_root}/{folder_name(diff_id, style)}"
-    if paths.is_directory(final):
+    if _is_sound(final):
         return final
     draft = f"{work}/unpacking"
     paths.remove_tree(draft)
@@ -40,30 +40,54 @@ def unpacked(diff_id: str, layers_root: str, work: str, style: Style, fetch: Fet
     os.chmod(f"{draft}/root", 0o755)
     with Unpacker(f"{draft}/root", style) as unpacker:
         unpacker.apply(fetch(diff_id), diff_id)
-        about = {"implicit": sorted(unpacker.implicit)}
-    with open(f"{draft}/about.json", "w", encoding="ascii") as file:
-        json.dump(about, file)
-    _flush(draft)
-    try:
-        os.rename(draft, final)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        paths.remove_tree(draft)
+        about = {"implicit": sorted(unpacker.implicit), "boot": _boot()}
+    with open(f"{draft}/about.json", "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(about, file, ensure_ascii=False)
+    with _locked(layers_root):
+        if not _is_sound(final):
+            if paths.is_directory(final):
+                os.rename(final, f"{work}/unsound-{os.path.basename(final)}")
+            os.rename(draft, final)
     return final
 
 
-def _flush(folder: str) -> None:
-    """See to it that a power cut after the rename does not leave empty files behind it."""
-    from .syscalls import flush_file_system
+def _is_sound(folder: str) -> bool:
+    """Whether *folder* was unpacked since this machine started.
 
-    flush_file_system(folder)
+    Waiting for the disk after each layer would cost more than the unpacking. Without that, a
+    power cut may leave empty files behind, and a copy of the cache that was carried here from
+    another machine may have lost its owners: neither has this machine's boot id.
+    """
+    return paths.is_directory(folder) and _about(folder).get("boot") == _boot()
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    lock = os.open(f"{folder}/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _about(folder: str) -> dict[str, Any]:
+    try:
+        with open(f"{folder}/about.json", encoding="utf-8", errors="surrogateescape") as file:
+            about: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return about
 
 
 def implicit_directories(folder: str) -> list[str]:
     """The directories of an unpacked layer that its tar does not describe."""
-    with open(f"{folder}/about.json", encoding="ascii") as file:
-        names: list[str] = json.load(file)["implicit"]
+    names: list[str] = _about(folder)["implicit"]
     return names
 
 

@@ -110,7 +110,15 @@ def run(session: Session) -> None:
     send(session.control, exit=code)
     if code == 0:
         _write_difference(session, root, lower, before)
+    _clear(session)
     send(session.control, done=True)
+
+
+def _clear(session: Session) -> None:
+    """Remove the job's own folder now, while its files' owners are mapped."""
+    system.unmount_below(session.work)
+    if not system.mounted_below(session.work):
+        paths.remove_tree(session.work)
 
 
 def _run_namespaces(session: Session, root: str, tray: str, mounts: Sequence[Job]) -> int:
@@ -133,6 +141,7 @@ def _run_chroot(
     # A polite end puts the caches back; after SIGKILL the parent sweeps what is left.
     signal.signal(signal.SIGTERM, _leave)
     try:
+        sources.start_agents(mounts)
         emulate.furnish(swaps, tray, mounts)
         return command.in_chroot(session.job, root), before
     finally:

@@ -26,9 +26,7 @@ def prepare(mount: Job, folder: str, tray: str, style: Style, stack: Stack) -> J
             return {**mount, "source": _secret(mount, folder, tray), "readonly": True}
         case "ssh":
             place = f"{tray}/{os.path.basename(folder)}.sock"
-            start_relay(mount["source"], place)
-            _describe(place, mount, 0o600)
-            return {**mount, "source": place, "readonly": False}
+            return {**mount, "source": place, "agent": mount["source"], "readonly": False}
         case "tmpfs":
             return mount
         case "cache":
@@ -43,6 +41,14 @@ def prepare(mount: Job, folder: str, tray: str, style: Style, stack: Stack) -> J
             f"{mount.get('subpath') or mount['source']!r} does not exist"
         )
     return {**mount, "source": path}
+
+
+def start_agents(mounts: Sequence[Job]) -> None:
+    """Offer the agents of *mounts* as sockets of their own; ends with this process."""
+    for mount in mounts:
+        if "agent" in mount:
+            start_relay(mount["agent"], mount["source"])
+            _describe(mount["source"], mount, 0o600)
 
 
 def _secret(mount: Job, folder: str, tray: str) -> str:

@@ -192,15 +192,6 @@ def _capset(permitted: int) -> None:
     _checked(_libc().capset(header, data), "capset")
 
 
-def flush_file_system(path: str) -> None:
-    """Write all that the file system of *path* still holds in memory to its disk."""
-    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _checked(_libc().syncfs(opened), f"syncfs {path}")
-    finally:
-        os.close(opened)
-
-
 def raise_loopback() -> None:
     """Bring up ``lo`` in a network namespace that is new."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

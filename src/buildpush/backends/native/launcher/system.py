@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Sequence
@@ -154,6 +155,24 @@ def _mask(root: str) -> None:
         if paths.lstat(path) is not None:
             with contextlib.suppress(OSError):
                 syscalls.bind(path, path, readonly=True)
+
+
+def mounted_below(folder: str) -> list[str]:
+    """Where in *folder* something is mounted, the innermost and latest first."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        points = [_unescaped(line.split()[4]) for line in file]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
+
+
+def _unescaped(text: str) -> str:
+    """*text* of a mount table, in which blanks and backslashes are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def unmount_below(folder: str) -> None:
+    """Unmount all that is mounted in *folder*, in this mount namespace."""
+    for point in mounted_below(folder):
+        syscalls.unmount(point)
 
 
 def _place(stubs: Stubs, mount: Job) -> None:
