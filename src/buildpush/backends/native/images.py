@@ -45,6 +45,8 @@ _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _MANIFEST_LIMIT: Final = 8 << 20
 _CHUNK: Final = 1 << 20
 _FETCHES: Final = 3
+_TREES: Final = 8
+"""Stacks of layers whose merged view is kept; each stage needs its own newest one."""
 _TO_OCI: Final = {
     MediaType.DOCKER_LAYER: MediaType.OCI_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar": MediaType.OCI_LAYER,
@@ -93,6 +95,9 @@ class Images:
     )
     _found: dict[tuple[str, Platform], Image] = field(
         factory=dict[tuple[str, Platform], Image], init=False
+    )
+    _trees: dict[tuple[Digest, ...], Tree] = field(
+        factory=dict[tuple[Digest, ...], Tree], init=False
     )
     _indexes: dict[Digest, LayerIndex] = field(factory=dict[Digest, LayerIndex], init=False)
 
@@ -274,11 +279,22 @@ class Images:
 
     def tree(self, layers: Sequence[Layer]) -> Tree:
         """What a container of these layers would see."""
+        wanted = tuple(layer.diff_id for layer in layers)
         missing = [x for x in layers if x.diff_id not in self._indexes]
         if len(missing) > 1:
             with ThreadPoolExecutor(_FETCHES, thread_name_prefix="index") as pool:
                 list(pool.map(self.index, missing))
-        return Tree.of([self.index(layer) for layer in layers])
+        with self._lock:
+            below = next((n for n in range(len(wanted), 0, -1) if wanted[:n] in self._trees), 0)
+            start = self._trees[wanted[:below]] if below else Tree()
+        if below == len(wanted):
+            return start
+        tree = start.plus(*(self.index(layer) for layer in layers[below:]))
+        with self._lock:
+            self._trees[wanted] = tree
+            while len(self._trees) > _TREES:
+                self._trees.pop(next(iter(self._trees)))
+        return tree
 
 
 def _untagged(name: str) -> tuple[str, ...]:

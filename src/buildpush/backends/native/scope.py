@@ -7,6 +7,7 @@ first FROM are for FROM alone, until a stage declares them again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import evolve, frozen
 
@@ -37,7 +38,7 @@ class Base:
     @classmethod
     def of_image(cls, image: ImageConfig, *, counts: bool = True) -> Base:
         """Begin with a finished image: its environment, its ONBUILD triggers."""
-        image = with_path(image)
+        image = with_path(evolve(image, extra=_kept(image.extra)))
         if image.config.working_dir:
             clean = join_path("/", image.config.working_dir)
             image = evolve(image, config=evolve(image.config, working_dir=clean))
@@ -101,3 +102,15 @@ def fault(
 ) -> DockerfileError:
     """The error for an instruction, showing its lines."""
     return DockerfileError(message, evidence=(evidence_of(dockerfile, lines),), hint=hint)
+
+
+_STALE: Final = ("container", "container_config", "docker_version", "id", "parent", "throwaway")
+
+
+def _kept(extra: Mapping[str, object]) -> dict[str, object]:
+    """A base config's unknown fields, without those that only described that very image."""
+    return {
+        key: value
+        for key, value in extra.items()
+        if key not in _STALE and not key.startswith("moby.buildkit.")
+    }

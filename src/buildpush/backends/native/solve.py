@@ -12,7 +12,8 @@ from attrs import define, evolve, field, frozen
 
 from ...auth import Keychain
 from ...dockerfile.faults import evidence_of
-from ...dockerfile.instructions import Lines, Stage
+from ...dockerfile.instructions import Add, Copy, Lines, Stage, Workdir
+from ...dockerfile.instructions import Run as RunIt
 from ...dockerfile.resolution import Resolution, ResolvedStage
 from ...dockerfile.stages import resolve
 from ...errors import (
@@ -245,8 +246,11 @@ class _Build:
 
     def _found(self, resolved: ResolvedStage, source: str) -> Image:
         base = resolved.stage.base
-        head = " ".join(filter(None, (self.scope.prefix, base.name, "FROM")))
-        title = f"[{head}] {resolved.base.name}"
+        total = 1 + sum(isinstance(i, Copy | Add | RunIt | Workdir) for i in resolved.instructions)
+        name = base.name or f"stage-{resolved.index}"
+        words = (self.scope.prefix, name if len(self.resolution.stages) > 1 else "")
+        number = f"{1:>{len(str(total))}d}/{total}"
+        title = f"[{' '.join(filter(None, (*words, number)))}] FROM {resolved.base.name}"
         with self._task(f"{self.platform} {resolved.index} FROM", title, base.lines) as task:
             image = self.steps.images.find(source, resolved.platform)
             task.outcome = "cached" if self.steps.has_all(image) else "done"

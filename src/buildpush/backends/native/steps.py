@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from ...errors import BuildpushError
+from ...errors import BuildError, BuildpushError
 from ...oci import Platform
 from ...oci.layer import LayerWriter
 from ...plan import BuildRequest
@@ -29,7 +28,7 @@ from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .owners import owner_of
 from .records import StepRecord
 from .running import Running, limits_of
-from .sources import FilesSource, InlineFile, read_file
+from .sources import FilesSource, InlineFile, Source, read_file
 from .store import Store, clear
 from .tree import Tree
 
@@ -169,7 +168,6 @@ class Steps:
                 sources=local,
                 destination=operation.destination,
                 workdir=operation.workdir,
-                chown=self._owner(operation.chown, job.layers),
                 chmod=operation.chmod,
                 exclude=operation.exclude,
                 parents=operation.parents,
@@ -177,17 +175,25 @@ class Steps:
                 unpack=operation.is_add if operation.unpack is None else operation.unpack,
                 created_ns=self._created_ns,
             )
-            tree = Tree() if request.independent else self.images.tree(job.layers)
-            plan = plan_copy(request, source, tree, also=also, check=self.check)
-            under = () if request.independent else job.layers
             key = transfer_key(
                 operation,
-                parent=chain(layer.diff_id for layer in under),
-                content=plan.key,
+                parent=chain(x.diff_id for x in self._below(operation, request, job)),
+                content=content_of(request, source, also, self.check),
                 form=self.form,
             )
-            make = partial(self._layer, lambda w: write_copy(plan, source, w, self.abort), plan)
+
+            def make() -> StepRecord:
+                owned = evolve(request, chown=self._owner(operation.chown, job.layers))
+                tree = Tree() if request.independent else self.images.tree(job.layers)
+                plan = plan_copy(owned, source, tree, also=also, check=self.check)
+                return self._layer(lambda w: write_copy(plan, source, w, self.abort), plan)
+
             return self._once(key, job, make)
+
+    def _below(self, operation: Transfer, request: CopyRequest, job: _Job) -> tuple[Layer, ...]:
+        """The layers that a copy depends on: none with --link, unless it looks up a name."""
+        numeric = operation.chown.replace(":", "").isdecimal() or not operation.chown
+        return () if request.independent and numeric else job.layers
 
     def _inline(self, operation: Transfer) -> Iterator[Part]:
         for file in operation.inline:
@@ -280,6 +286,27 @@ class Steps:
         for name in owner.unknown:
             self.run.warn(f"the image has no user or group {name!r}; root is taken instead")
         return owner.uid, owner.gid
+
+
+def content_of(
+    request: CopyRequest, source: Source, also: Sequence[Part], check: Callable[[], None]
+) -> str:
+    """A digest of what *request* copies, found without a look at the image it goes into.
+
+    Everything is planned into an empty folder, where no name hides another: so the digest holds
+    all that could matter, and a cached step needs neither the layers below nor their indexes.
+    """
+    empty = evolve(request, destination=f"{request.destination.rstrip('/')}/", chown=None)
+    try:
+        return plan_copy(empty, source, Tree(), also=also, check=check).key
+    except BuildError:
+        # Sources that fit only into folders that are there: tell them apart one by one.
+        each = [evolve(empty, sources=(one,)) for one in request.sources]
+        keys = [plan_copy(one, source, Tree(), check=check).key for one in each]
+        for part in also:
+            alone = evolve(empty, sources=())
+            keys.append(plan_copy(alone, source, Tree(), also=(part,), check=check).key)
+        return " ".join(keys)
 
 
 @frozen(kw_only=True)
