@@ -114,9 +114,9 @@ class Manifests:
         digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
         if pinned and digest != target:
             raise refuse(400, "DIGEST_INVALID", detail=target)
-        missing = [d for d in _needed(document) if not self._has(name, d)]
+        missing = [needed for needed in _needed(document) if not self._has(name, needed)]
         if missing:
-            raise refuse(400, "MANIFEST_BLOB_UNKNOWN", detail={"digest": missing[0]})
+            raise refuse(400, "MANIFEST_BLOB_UNKNOWN", detail={"digest": missing[0][1]})
         stored = StoredManifest(data=data, media_type=media_type)
         self.storage.add_manifest(name, digest, stored, tag="" if pinned else target)
         origin = "" if self.dialect.relative_locations else self.origin
