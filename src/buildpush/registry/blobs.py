@@ -3,50 +3,78 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from attrs import define, field
 
-from ..errors import BuildpushError, DigestMismatchError, RegistryUnavailableError
+from ..errors import (
+    AuthError,
+    BuildpushError,
+    DigestMismatchError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from ..oci import Repository
 from ..oci.wire import Descriptor
 from ..runtime.retry import RetryPolicy
 from .exchange import Call, Exchange
 from .token import Want
 
+ONCE: Final = RetryPolicy(attempts=1)
+"""The patience with a mirror: there is somebody else to ask."""
+
 
 @contextmanager
 def reading(
-    exchange: Exchange, repository: Repository, descriptor: Descriptor, policy: RetryPolicy
+    exchange: Exchange, places: Sequence[Repository], descriptor: Descriptor, policy: RetryPolicy
 ) -> Generator[Iterator[bytes]]:
-    """Open a blob; the first request is made here, so that a missing blob is known at once."""
-    with ExitStack() as open_reply:
+    """Open a blob; the first request is made here, so that a missing blob is known at once.
+
+    *places* are asked in order, all but the last (the registry itself) only once; a later one
+    also takes over from one that breaks off in the middle.
+    """
+    with ExitStack() as reply:
         download = _Download(
             exchange=exchange,
-            call=Call(
-                method="GET",
-                where=f"blobs/{descriptor.digest}",
-                want=Want(repository=repository, access="pull"),
-                about=f"reading blob {descriptor.digest} of {repository}",
-            ),
             descriptor=descriptor,
             policy=policy,
-            reply=open_reply,
+            places=list(places),
+            reply=reply,
         )
-        exchange.retry(download.call.about, download.open, policy)
+        download.start()
         yield download.verified()
 
 
 @define(eq=False, kw_only=True)
 class _Download:
     exchange: Exchange
-    call: Call
     descriptor: Descriptor
     policy: RetryPolicy
+    places: list[Repository]
     reply: ExitStack
     done: int = 0
-    _pieces: Iterator[bytes] = field(factory=lambda: iter(()))
+    _pieces: Iterator[bytes] = field(factory=lambda: iter(()), init=False)
+
+    @property
+    def _about(self) -> str:
+        return f"reading blob {self.descriptor.digest} of {self.places[0]}"
+
+    def start(self) -> None:
+        """Ask place after place until one has the blob."""
+        while len(self.places) > 1:
+            try:
+                self.exchange.retry(self._about, self.open, ONCE)
+            except (RegistryError, AuthError) as error:
+                self._move_on(error)
+            else:
+                return
+        self.exchange.retry(self._about, self.open, self.policy)
+
+    def _move_on(self, error: BuildpushError) -> None:
+        left = self.places.pop(0)
+        self.exchange.passed_over(left, error)
 
     def verified(self) -> Iterator[bytes]:
         """Every piece of the blob; raises at the end, or before a byte too many."""
@@ -56,13 +84,13 @@ class _Download:
             self.done += len(piece)
             if self.done > size:
                 raise DigestMismatchError(
-                    f"{self.call.about}: more than the {size} bytes its manifest promises"
+                    f"{self._about}: more than the {size} bytes its manifest promises"
                 )
             hashed.update(piece)
             yield piece
         if hashed.hexdigest() != digest.hex:
             raise DigestMismatchError(
-                f"{self.call.about}: {self.done} bytes arrived, and they hash to"
+                f"{self._about}: {self.done} bytes arrived, and they hash to"
                 f" {digest.algorithm}:{hashed.hexdigest()}",
                 hint="the registry or a proxy in front of it holds a corrupt copy",
             )
@@ -70,13 +98,12 @@ class _Download:
     def open(self) -> None:
         """Ask for what is missing: all of it, or the rest after what arrived."""
         self.reply.close()
-        headers = {"Range": f"bytes={self.done}-"} if self.done else {}
         call = Call(
             method="GET",
-            where=self.call.where,
-            want=self.call.want,
-            about=self.call.about,
-            headers=headers,
+            where=f"blobs/{self.descriptor.digest}",
+            want=Want(repository=self.places[0], access="pull"),
+            about=self._about,
+            headers={"Range": f"bytes={self.done}-"} if self.done else {},
         )
         answer = self.reply.enter_context(self.exchange.send(call))
         if answer.status == 206 and self.done:
@@ -93,7 +120,11 @@ class _Download:
         except BuildpushError as error:
             if not error.retryable:
                 raise
-            first: list[BuildpushError] = [error]
+            first = [error]
+        if len(self.places) > 1:
+            self._move_on(first[0])
+            self.start()
+            return self._next()
 
         def again() -> bytes:
             if first:
@@ -101,13 +132,13 @@ class _Download:
             self.open()
             return self._piece()
 
-        return self.exchange.retry(self.call.about, again, self.policy)
+        return self.exchange.retry(self._about, again, self.policy)
 
     def _piece(self) -> bytes:
         piece = next(self._pieces, b"")
         if not piece and self.done < self.descriptor.size:
             raise RegistryUnavailableError(
-                f"{self.call.about}: only {self.done} of {self.descriptor.size} bytes arrived"
+                f"{self._about}: only {self.done} of {self.descriptor.size} bytes arrived"
             )
         return piece
 

@@ -6,8 +6,8 @@ Follows the OCI distribution-spec 1.1.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -15,6 +15,7 @@ from attrs import evolve, field, frozen
 
 from ..auth import Access, Keychain
 from ..errors import (
+    AuthError,
     DigestMismatchError,
     InvalidReferenceError,
     NotFoundError,
@@ -25,7 +26,7 @@ from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import MAX_MANIFEST, Descriptor, MediaType, parse_manifest
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy
-from .blobs import reading
+from .blobs import ONCE, reading
 from .endpoints import Insecure
 from .exchange import Call, Exchange
 from .token import Want
@@ -33,7 +34,6 @@ from .uploads import Placed, Upload, has_blob
 
 T = TypeVar("T")
 
-_ONCE: Final = RetryPolicy(attempts=1)
 _ACCEPT: Final = {"Accept": ", ".join(MediaType.ACCEPT)}
 
 
@@ -127,7 +127,8 @@ class RegistryClient:
         bytes: believe none of them before the iteration ends. A connection that breaks off is
         picked up where it stopped; `RegistryUnavailableError` when that keeps failing.
         """
-        return self._blob(repository, descriptor)
+        places = self._places(repository)
+        return reading(self._exchange, places, descriptor, self._policy)
 
     def has_blob(self, repository: Repository, digest: Digest, *, access: Access = "push") -> bool:
         """Whether *repository* has the blob."""
@@ -241,18 +242,14 @@ class RegistryClient:
             headers=_ACCEPT,
         )
 
-    @contextmanager
-    def _blob(self, repository: Repository, descriptor: Descriptor) -> Generator[Iterator[bytes]]:
-        opened = self._somewhere(
-            repository,
-            "pull",
-            lambda place, policy: _entered(reading(self._exchange, place, descriptor, policy)),
-        )
-        manager, pieces = opened
-        try:
-            yield pieces
-        finally:
-            manager.__exit__(None, None, None)
+    def _places(self, repository: Repository) -> list[Repository]:
+        """Where to pull *repository* from: its host's mirrors, then the host itself."""
+        places: list[Repository] = []
+        for mirror in self._mirrors.get(repository.host, ()):
+            host, _, prefix = mirror.partition("/")
+            path = f"{prefix}/{repository.path}" if prefix else repository.path
+            places.append(Repository(host, path))
+        return [*places, repository]
 
     def _somewhere(
         self,
@@ -261,19 +258,12 @@ class RegistryClient:
         attempt: Callable[[Repository, RetryPolicy], T],
     ) -> T:
         """Try the mirrors, once each, then the registry itself with all patience."""
-        for mirror in self._mirrors.get(repository.host, ()) if access == "pull" else ():
-            host, _, prefix = mirror.partition("/")
-            path = f"{prefix}/{repository.path}" if prefix else repository.path
+        for place in self._places(repository)[:-1] if access == "pull" else ():
             try:
-                return attempt(Repository(host, path), _ONCE)
-            except (NotFoundError, RegistryUnavailableError) as error:
-                if not isinstance(error, NotFoundError):
-                    self._run.warn(f"mirror {mirror}: {error}; asking {repository.host} instead")
+                return attempt(place, ONCE)
+            except (RegistryError, AuthError) as error:
+                self._exchange.passed_over(place, error)
         return attempt(repository, self._policy)
-
-
-def _entered(manager: AbstractContextManager[T]) -> tuple[AbstractContextManager[T], T]:
-    return manager, manager.__enter__()
 
 
 def _complete(call: Call, length: str, data: bytes) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from attrs import define, field, frozen
 
 from ..auth import Keychain
-from ..errors import BuildpushError, RegistryUnavailableError
+from ..errors import BuildpushError, NotFoundError, RegistryUnavailableError
+from ..oci import Repository
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy, retrying
 from .endpoints import Endpoints, Insecure, same_origin
@@ -156,6 +157,11 @@ class Exchange:
             credential=self.authorizer.credential(call.want),
             redact=self.run.redact,
         )
+
+    def passed_over(self, mirror: Repository, error: BuildpushError) -> None:
+        """Say that *mirror* could not be used; that it lacks something is no news."""
+        if not isinstance(error, NotFoundError):
+            self.run.warn(f"mirror {mirror} is passed over: {error}")
 
     def retry(self, what: str, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
         """Try *attempt* again while its errors are transient, as the client's policy says."""

@@ -207,7 +207,7 @@ class _Router(httpx.BaseTransport):
         self._insecure = insecure
         self._proxies = Proxies.read(run.environment.variables)
         for proxy in self._proxies.by_scheme.values():
-            run.redact.learn(urlsplit(proxy).password or "")
+            run.redact.learn(proxy.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
         self._variables = run.environment.variables
         self._pools: dict[tuple[bool, bool, str], httpx.HTTPTransport] = {}
         self._lock = threading.Lock()
@@ -226,9 +226,15 @@ class _Router(httpx.BaseTransport):
     def _open(self, tls: bool, trusting: bool, proxy: str) -> httpx.HTTPTransport:
         context = _context(self._variables, trusting=trusting, authorities=tls or bool(proxy))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
-        return httpx.HTTPTransport(
-            verify=context, trust_env=False, limits=limits, proxy=proxy or None
-        )
+        try:
+            return httpx.HTTPTransport(
+                verify=context, trust_env=False, limits=limits, proxy=proxy or None
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise RegistryError(
+                f"the proxy {safe_url(proxy)} cannot be used",
+                hint="only http:// and https:// proxies are spoken to; look at HTTPS_PROXY",
+            ) from error
 
     def close(self) -> None:
         with self._lock:

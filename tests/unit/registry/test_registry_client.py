@@ -618,7 +618,28 @@ def test_a_broken_mirror_is_a_warning(
 
     assert fetched.data == manifest
     assert fault.fired == 1
-    assert any(w.startswith(f"mirror {local_registry.host}") for w in recording_sink.warnings)
+    assert any(
+        w.startswith(f"mirror {local_registry.host}/app is") for w in recording_sink.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    "action", [Status(404), Status(401), Status(503), Truncate(100_000)], ids=str
+)
+def test_a_blob_a_mirror_cannot_give_comes_from_the_registry(
+    client_for: ClientFor, local_registry: LocalRegistry, blob_of: BlobOf, action: Status
+) -> None:
+    """Even when the mirror breaks off in the middle: the rest is asked for elsewhere."""
+    with LocalRegistry() as origin:
+        origin.add_blob("app", DATA)
+        local_registry.add_blob("app", DATA)
+        local_registry.inject(Fault(method="GET", action=action))
+        client = client_for(mirrors={origin.host: (local_registry.host,)})
+
+        with client.get_blob(Repository(origin.host, "app"), blob_of(DATA)) as pieces:
+            assert b"".join(pieces) == DATA
+
+        assert len(origin.requests) == len(local_registry.requests) == 1
 
 
 def test_the_client_names_itself_and_keeps_no_cookies(

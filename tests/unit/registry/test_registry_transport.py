@@ -369,6 +369,21 @@ def test_a_proxy_is_used_and_loopback_is_not_sent_there(
     assert run.redact("pr0xy-word") == "***"
 
 
+@pytest.mark.parametrize("proxy", ["socks5://u:s3cret@p:1", "ftp://p:1", "http://[::1"])
+def test_a_proxy_that_cannot_be_used_is_named(
+    run: Run, environment: MakeEnvironment, proxy: str
+) -> None:
+    """Without its password."""
+    named = evolve(run, environment=environment({"ALL_PROXY": proxy}))
+    keychain = StaticKeychain(prefix="x", credential=Credential())
+
+    client = RegistryClient(keychain, named, policy=ONCE)
+    with client, pytest.raises(RegistryError, match="cannot be used") as caught:
+        client.get_manifest(ImageReference.parse("registry.example.com/app:1"))
+
+    assert "s3cret" not in caught.value.report()
+
+
 def test_importing_the_client_does_not_import_httpx() -> None:
     """Only making one does."""
     import subprocess
