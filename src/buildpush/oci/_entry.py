@@ -17,7 +17,7 @@ Kind = Literal["file", "dir", "symlink", "hardlink", "char", "block", "fifo"]
 
 XATTR: Final = "SCHILY.xattr."
 """The prefix of PAX records that hold extended attributes."""
-_NO_XATTRS: Final[Mapping[str, bytes]] = {}
+NO_XATTRS: Final[Mapping[str, bytes]] = {}
 
 
 class TarError(ValueError):
@@ -42,4 +42,4 @@ class Entry(NamedTuple):
     link: str = ""
     major: int = 0
     minor: int = 0
-    xattrs: Mapping[str, bytes] = _NO_XATTRS
+    xattrs: Mapping[str, bytes] = NO_XATTRS
