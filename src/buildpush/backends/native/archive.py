@@ -141,21 +141,27 @@ def _gunzip(file: BinaryIO) -> BinaryIO:
 
 def _unzstd(file: BinaryIO) -> BinaryIO:
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
-    return cast("BinaryIO", importlib.import_module(name).ZstdFile(file, "rb"))
+    zstd = importlib.import_module(name)
+    checked = _Raw(zstd.ZstdFile(file, "rb"), zstd.ZstdError)
+    return cast("BinaryIO", io.BufferedReader(checked, _BUFFER))
 
 
 class _Raw(io.RawIOBase):
-    """A source's body as the file object that decompressors ask for."""
+    """A body as the file object that others ask for; its own kind of error becomes an OSError."""
 
-    def __init__(self, body: BinaryIO) -> None:
+    def __init__(self, body: BinaryIO, error: type[Exception] = OSError) -> None:
         super().__init__()
         self._body = body
+        self._error = error
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        data = self._body.read(len(buffer))
+        try:
+            data = self._body.read(len(buffer))
+        except self._error as error:
+            raise OSError(str(error)) from error
         buffer[: len(data)] = data
         return len(data)
 
