@@ -339,7 +339,7 @@ def _faults(method: str, url: str, cancel: CancelToken) -> Generator[None]:
         yield
     except httpx.InvalidURL as error:
         cancel.check()
-        raise RegistryError(f"the registry gave an address that is not a URL: {error}") from error
+        raise RegistryError(f"{safe_url(url)} cannot be asked, it is no URL: {error}") from error
     except httpx.HTTPError as error:
         cancel.check()
         raise _unavailable(method, url, error) from error
@@ -347,7 +347,9 @@ def _faults(method: str, url: str, cancel: CancelToken) -> Generator[None]:
 
 def _unavailable(method: str, url: str, error: httpx.HTTPError) -> RegistryUnavailableError:
     parts = urlsplit(url)
-    place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    place = parts.netloc
+    if not re.search(r":\d+$", place):
+        place += ":443" if parts.scheme == "https" else ":80"
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
             return _unreachable(place, parts.hostname or "", error)

@@ -165,6 +165,7 @@ def test_a_connection_made_while_cancelling_is_shut_too(run: Run) -> None:
 
     sockets = _Sockets(run.cancel)
     ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
     with ours, theirs:
         run.cancel.cancel()
 
@@ -179,6 +180,7 @@ def test_a_wrapped_socket_stays_wrapped_when_it_is_shut(run: Run) -> None:
 
     sockets = _Sockets(run.cancel)
     ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -353,6 +353,21 @@ def test_an_upload_survives_transient_faults(
     assert "trying again" in recording_sink.warnings[0]
 
 
+def test_an_upload_too_large_for_a_proxy_says_so(
+    client: RegistryClient, repository: Repository, blob_of: BlobOf, local_registry: LocalRegistry
+) -> None:
+    """413 comes from what stands in front of a registry; it is not tried again."""
+    fault = local_registry.inject(
+        Fault(method="PUT", action=Status(413, body=b"<html>too large</html>", early=True))
+    )
+
+    with pytest.raises(RegistryError, match="HTTP 413: <html>too large") as caught:
+        client.put_blob(repository, blob_of(DATA), again(DATA))
+
+    assert "proxy in front of the registry" in caught.value.hint
+    assert fault.fired == 1
+
+
 def test_a_registry_that_stays_down_is_given_up(
     client: RegistryClient, repository: Repository, blob_of: BlobOf, local_registry: LocalRegistry
 ) -> None:

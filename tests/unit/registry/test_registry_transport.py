@@ -125,6 +125,20 @@ def test_an_authority_named_in_the_environment_is_trusted(
     assert trusting.get_manifest(ImageReference.parse(f"{tls}/app:1")).data == INDEX
 
 
+def test_a_loopback_registrys_unknown_authority_is_named_at_once(
+    client: RegistryClient, tls: str
+) -> None:
+    """Not that it broke off when it was spoken to over plain HTTP, which is how it was found."""
+    with pytest.raises(FinalError, match="CERTIFICATE_VERIFY"):
+        client.get_manifest(ImageReference.parse(f"{tls}/app:1"))
+
+
+def test_a_port_that_does_not_exist_is_an_error(client: RegistryClient) -> None:
+    """References allow any number."""
+    with pytest.raises(RegistryUnavailableError, match="cannot reach localhost:99999"):
+        client.get_manifest(ImageReference.parse("localhost:99999/app:1"))
+
+
 def test_an_unknown_authority_is_final_and_says_what_to_do(
     client_for: ClientFor, tls: str, run: Run
 ) -> None:
