@@ -52,7 +52,7 @@ class Layout:
         Raises `SpecError` when the folder holds something else.
         """
         layout = cls(path)
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
             return cls.open(path)
         for folder in (path, path / "blobs", path / "blobs" / "sha256"):
             _make_folder(folder)
@@ -122,6 +122,8 @@ class Layout:
             return
         if link:
             _make_folder(target.parent)
+            if target.is_symlink():  # to a file that is gone
+                target.unlink(missing_ok=True)
             with suppress(FileExistsError):
                 try:
                     os.link(source.resolve(), target)

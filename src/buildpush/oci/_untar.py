@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[bytes, Kind]] = {
     b"6": "fifo",
 }
 _BUFFER: Final = 1 << 20
+_NAMES: Final = ("utf-8", "surrogateescape")
 _MOST_RECORDS: Final = 1 << 20
 _MOST_DIGITS: Final = 18
 _FIELDS: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s64x8s8s155s12x")
@@ -150,10 +151,8 @@ def _entry(block: bytes, records: Mapping[str, bytes]) -> tuple[Entry, int]:
     path: bytes = name.partition(b"\0")[0]
     if magic[:6] == b"ustar\0" and prefix[0]:
         path = prefix.partition(b"\0")[0] + b"/" + path
-    path = records.get("GNU.sparse.name") or records.get("path") or path
-    text = path.decode("utf-8", "surrogateescape")
-    target = records.get("linkpath") or link.partition(b"\0")[0]
-    linked = target.decode("utf-8", "surrogateescape")
+    text = (records.get("GNU.sparse.name") or records.get("path") or path).decode(*_NAMES)
+    linked = (records.get("linkpath") or link.partition(b"\0")[0]).decode(*_NAMES)
     kind = _KINDS.get(flag)
     if kind is None:
         raise TarError(f"{text[:255]!r}: an entry of the unknown type {flag!r}")
@@ -171,14 +170,8 @@ def _entry(block: bytes, records: Mapping[str, bytes]) -> tuple[Entry, int]:
         uid=_decimal("uid", records, uid) & 0xFFFFFFFF,
         gid=_decimal("gid", records, gid) & 0xFFFFFFFF,
         size=_decimal(real, records, block[483:495] if flag == b"S" else b"") or stored,
-        mtime_ns=_nanoseconds(records["mtime"])
-        if records.get("mtime")
-        else _integer(mtime) * 1_000_000_000,
-        link=""
-        if kind not in ("symlink", "hardlink")
-        else _relative(linked, text)
-        if kind == "hardlink"
-        else linked,
+        mtime_ns=_nanoseconds(records, mtime),
+        link=_link(kind, linked, text),
         major=_integer(major) if device else 0,
         minor=_integer(minor) if device else 0,
         xattrs={k[len(XATTR) :]: v for k, v in records.items() if k.startswith(XATTR)}
@@ -198,8 +191,18 @@ def _decimal(key: str, records: Mapping[str, bytes], field: bytes) -> int:
     return int(said)
 
 
-def _nanoseconds(said: bytes) -> int:
-    """A PAX time: decimal seconds, of which nine digits after the point count."""
+def _link(kind: Kind, target: str, entry: str) -> str:
+    """A symlink's text as it is; a hard link's target as entries are named; else nothing."""
+    if kind == "hardlink":
+        return _relative(target, entry)
+    return target if kind == "symlink" else ""
+
+
+def _nanoseconds(records: Mapping[str, bytes], field: bytes) -> int:
+    """PAX's decimal seconds, of which nine digits after the point count, or the header's."""
+    said = records.get("mtime")
+    if not said:
+        return _integer(field) * 1_000_000_000
     match = _DECIMAL.fullmatch(said)
     if match is None:
         raise TarError("the archive is damaged: a PAX mtime is not a number of seconds")

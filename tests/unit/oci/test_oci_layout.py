@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from attrs import evolve
 
 from buildpush.errors import DigestMismatchError, NotFoundError, RegistryError, SpecError
 from buildpush.oci import Digest, Platform, _folder
-from buildpush.oci.layout import Layout, pack_tar, unpack_tar, verify
+from buildpush.oci.layout import Layout, verify
 from buildpush.oci.wire import (
     Descriptor,
     ImageConfig,
@@ -160,6 +157,26 @@ def test_a_file_is_linked_or_copied(
 
     assert layout.read(descriptor.digest) == b"data"
     assert layout.blob_path(descriptor.digest).samefile(source) == shared
+
+
+def test_a_link_to_a_file_that_is_gone_is_replaced(layout: Layout, tmp_path: Path) -> None:
+    """A layout whose store was cleaned can be filled again."""
+    digest = Digest.of(b"data")
+    layout.blob_path(digest).symlink_to(tmp_path / "gone")
+    source = tmp_path / "blob"
+    source.write_bytes(b"data")
+
+    layout.add_file(source, Descriptor(media_type="m", digest=digest, size=4))
+
+    assert layout.read(digest) == b"data"
+
+
+def test_a_file_is_no_layout(tmp_path: Path) -> None:
+    """Neither to open nor to fill."""
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(SpecError, match="no oci-layout file"):
+        Layout.create(tmp_path / "file")
 
 
 def test_between_file_systems_a_file_is_linked_symbolically(
@@ -376,74 +393,3 @@ def test_a_wrong_size_in_a_descriptor_is_found(layout: Layout, make_image: MakeI
 
     with pytest.raises(DigestMismatchError, match=str(image.config.digest)):
         verify(layout, top.digest)
-
-
-# --- archives of layouts ---
-
-
-def test_an_archive_holds_the_layout_and_unpacks_to_it(
-    two_platforms: tuple[Layout, Digest], tmp_path: Path
-) -> None:
-    """Byte for byte, linked blobs included, and the same archive every time."""
-    layout, digest = two_platforms
-    pack_tar(layout, tmp_path / "one.tar")
-    pack_tar(layout, tmp_path / "two.tar")
-
-    unpacked = unpack_tar(tmp_path / "one.tar", tmp_path / "out")
-
-    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
-    assert files_of(unpacked) == files_of(layout)
-    assert len(verify(unpacked, digest)) == 2
-
-
-def test_a_compressed_archive_unpacks_too(layout: Layout, tmp_path: Path) -> None:
-    """`docker save | gzip` is what people keep."""
-    pack_tar(layout, tmp_path / "plain.tar")
-    import gzip
-
-    (tmp_path / "x.tar.gz").write_bytes(gzip.compress((tmp_path / "plain.tar").read_bytes()))
-
-    assert files_of(unpack_tar(tmp_path / "x.tar.gz", tmp_path / "out")) == files_of(layout)
-
-
-def hostile(path: Path, **files: bytes) -> Path:
-    """An OCI archive with more in it than there should be."""
-    base = {
-        "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
-        "index.json": json.dumps({"schemaVersion": 2, "manifests": []}).encode(),
-    }
-    with tarfile.open(path, "w") as writer:
-        for name, data in (base | files).items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            writer.addfile(info, io.BytesIO(data))
-        link = tarfile.TarInfo("blobs/sha256")
-        link.type, link.linkname = tarfile.SYMTYPE, "/tmp"
-        writer.addfile(link)
-    return path
-
-
-def test_nothing_but_a_layouts_files_is_unpacked(tmp_path: Path) -> None:
-    """Other names, and links where folders should be, are left alone."""
-    archive = hostile(tmp_path / "x.tar", **{"blobs/sha256/../../evil/x": b"", "readme": b"hi"})
-    with pytest.raises(SpecError, match="cannot leave its root"):
-        unpack_tar(archive, tmp_path / "out")
-
-    archive = hostile(tmp_path / "y.tar", **{"readme": b"hi", "blobs/md5/ab": b""})
-    assert set(files_of(unpack_tar(archive, tmp_path / "out2"))) == {"oci-layout", "index.json"}
-
-
-def test_an_archive_whose_blob_lies_is_refused(tmp_path: Path) -> None:
-    """The name of a blob is a promise."""
-    archive = hostile(tmp_path / "x.tar", **{f"blobs/sha256/{'a' * 64}": b"not that"})
-
-    with pytest.raises(DigestMismatchError, match="a" * 64):
-        unpack_tar(archive, tmp_path / "out")
-
-
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
-    """As the caller's mistake."""
-    (tmp_path / "x").write_bytes(b"no archive " * 100)
-
-    with pytest.raises(SpecError, match="is not an OCI archive"):
-        unpack_tar(tmp_path / "x", tmp_path / "out")

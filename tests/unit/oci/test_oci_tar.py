@@ -340,11 +340,11 @@ def test_nothing_but_the_standard_library_is_imported(name: str) -> None:
     """The sandbox's bare interpreter has no site-packages."""
     tree = ast.parse(Path(tar.__file__).with_name(f"{name}.py").read_text())
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
-    froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    from_imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
 
     names = {alias.name for node in imports for alias in node.names}
-    names |= {node.module or "" for node in froms if node.level == 0}
-    siblings = {node.module for node in froms if node.level}
+    names |= {node.module or "" for node in from_imports if node.level == 0}
+    siblings = {node.module for node in from_imports if node.level}
 
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
     assert siblings <= {"_entry", "_untar"}
