@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 
 from . import difference, paths, system
+from .copying import copy_tree, move
 from .stubs import Stubs
 from .wire import Job
 
 
 class Swaps:
-    """Puts things into *root* for the time of one command; what they hide waits in *aside*."""
+    """Puts things into *root* for the time of one command; what they hide waits in *work*."""
 
-    def __init__(self, root: str, aside: str) -> None:
+    def __init__(self, root: str, work: str) -> None:
         self._root = root
-        self._aside = aside
+        self._work = work
+        self._aside = f"{work}/aside"
         self._stubs = Stubs(root)
         self._hidden: list[tuple[str, str]] = []
         self._borrowed: list[tuple[str, str]] = []
         self._times: dict[str, tuple[os.stat_result, os.stat_result]] = {}
-        os.makedirs(aside)
+        os.makedirs(self._aside)
 
     def devices(self) -> None:
         """Make the devices that are missing; a plain file for ``null`` where mknod is refused."""
@@ -46,7 +46,6 @@ class Swaps:
 
     def place(self, mount: Job) -> None:
         """Put a copy of the source of *mount* at its target; a cache moves there itself."""
-        shape = system.shape_of(mount)
         names = paths.resolve(self._root, mount["target"])
         self._stubs.provide("/" + "/".join(names[:-1]), "dir")
         path = paths.join(self._root, names)
@@ -56,10 +55,10 @@ class Swaps:
             aside = f"{self._aside}/{len(self._hidden)}"
             os.rename(path, aside)
         self._hidden.append((path, aside))
-        self._fill(mount, path, shape)
+        self._fill(mount, path)
         self._note(path, before)
 
-    def _fill(self, mount: Job, path: str, shape: str) -> None:
+    def _fill(self, mount: Job, path: str) -> None:
         mode = mount.get("mode")
         if mount["kind"] == "cache":
             move(mount["source"], path)
@@ -67,12 +66,10 @@ class Swaps:
         elif mount["kind"] == "tmpfs":
             os.mkdir(path)
             os.chmod(path, 0o1777 if mode is None else mode)
-        elif shape == "dir":
-            shutil.copytree(mount["source"], path, symlinks=True)
+        elif mount["source"].startswith(f"{self._work}/"):
+            move(mount["source"], path)  # made for this command alone
         else:
-            shutil.copy2(mount["source"], path)
-            found = os.stat(mount["source"])
-            os.chown(path, found.st_uid, found.st_gid)
+            copy_tree(mount["source"], path, without=self._work)
 
     def _note(self, path: str, before: os.stat_result) -> None:
         """Remember the times that the parent of *path* had, and those that it got from us."""
@@ -105,17 +102,6 @@ class Swaps:
             keep = untouched.get(parent, now)
             os.utime(parent, ns=(keep.st_atime_ns, keep.st_mtime_ns))
         self._stubs.remove()
-
-
-def move(source: str, target: str) -> None:
-    """Move a directory, by a copy where the two are on different file systems."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copytree(source, target, symlinks=True)
-        paths.remove_tree(source)
 
 
 def furnish(swaps: Swaps, tray: str, mounts: Sequence[Job]) -> None:

@@ -137,7 +137,7 @@ def _run_chroot(
     if session.job["network"] == "none":
         raise SetUpError("a network of its own needs namespaces, which are not to be had here")
     before = difference.remember(root)
-    swaps = emulate.Swaps(root, f"{session.work}/aside")
+    swaps = emulate.Swaps(root, session.work)
     # A polite end puts the caches back; after SIGKILL the parent sweeps what is left.
     signal.signal(signal.SIGTERM, _leave)
     try:

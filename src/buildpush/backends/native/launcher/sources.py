@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
 
 from . import overlay, paths
+from .copying import copy_tree
 from .relay import start_relay
 from .unpack import Style
 from .wire import Job, NotOverlayError, SetUpError
@@ -31,16 +33,22 @@ def prepare(mount: Job, folder: str, tray: str, style: Style, stack: Stack) -> J
             return mount
         case "cache":
             _own_cache(mount)
-            source = mount["source"]
+            return {**mount, "source": _below(mount, mount["source"])}
+        case _ if mount.get("layers") is not None:
+            return {**mount, "source": _below(mount, stack(folder, mount["layers"]))}
         case _:
-            source = _tree(mount, folder, style, stack)
+            source = _below(mount, mount["source"])
+            return {**mount, "source": _forgetful(mount, source, folder, style)}
+
+
+def _below(mount: Job, source: str) -> str:
     path = paths.inside(source, mount.get("subpath") or "")
     if paths.lstat(path) is None:
         raise SetUpError(
             f"the {mount['kind']} mount on {mount['target']} has no source: "
-            f"{mount.get('subpath') or mount['source']!r} does not exist"
+            f"{mount.get('subpath') or source!r} does not exist"
         )
-    return {**mount, "source": path}
+    return path
 
 
 def start_agents(mounts: Sequence[Job]) -> None:
@@ -78,18 +86,13 @@ def _own_cache(mount: Job) -> None:
         os.chmod(source, 0o755 if mode is None else mode)
 
 
-def _tree(mount: Job, folder: str, style: Style, stack: Stack) -> str:
-    """The folder to show; one whose changes are thrown away when it may be written to."""
-    if mount.get("layers") is not None:
-        return stack(folder, mount["layers"])
-    source: str = mount["source"]
-    if mount.get("readonly") or not paths.is_directory(source):
+def _forgetful(mount: Job, source: str, folder: str, style: Style) -> str:
+    """What to show of *source*: itself, or something that takes writes and forgets them."""
+    if style == "plain" or mount.get("readonly"):
         return source
     os.makedirs(folder)
-    try:
-        if style == "plain":
-            raise NotOverlayError("plain")
-        return overlay.mount(folder, [source], style, writable=True)
-    except NotOverlayError:
-        shutil.copytree(source, f"{folder}/copy", symlinks=True)
-        return f"{folder}/copy"
+    if paths.is_directory(source):
+        with contextlib.suppress(NotOverlayError):
+            return overlay.mount(folder, [source], style, writable=True)
+    copy_tree(source, f"{folder}/copy", without=os.path.dirname(folder))
+    return f"{folder}/copy"
