@@ -129,7 +129,7 @@ def test_a_broken_push_says_what_to_do(
             push_to(registry, context)
 
         assert registry.tags("acme/app") == ()
-    assert type(caught.value) is expected
+    assert isinstance(caught.value, expected)
 
 
 def test_a_refused_connection_names_host_and_port(context: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_damaged_base_layer_is_noticed(
         push_to(local_registry, context)
 
     assert fault.fired
-    assert type(caught.value) is expected
+    assert isinstance(caught.value, expected)
     fault.release()
 
 

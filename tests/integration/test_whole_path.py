@@ -11,12 +11,11 @@ from typing import Protocol
 
 import anyio
 import pytest
-from buildpush.oci.verify import verify
 
 from buildpush import BuildAndPushStep, BuildResult, Credential, StaticKeychain
 from buildpush.errors import BuildError
 from buildpush.events import Event, TaskFinished, TaskLog, TaskStarted
-from buildpush.oci.layout import Layout
+from buildpush.oci.layout import Layout, verify
 from buildpush.oci.wire import parse_config
 from buildpush.testing import LocalRegistry, find_secrets, snapshot_tree
 

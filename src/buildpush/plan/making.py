@@ -211,6 +211,7 @@ def _request(
         build_contexts=spec.build_contexts,
         mirrors=spec.mirrors,
         insecure=spec.insecure,
+        retries=spec.retries,
     )
 
 

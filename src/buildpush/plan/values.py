@@ -130,7 +130,7 @@ class BuildRequest:
     *context* is an absolute folder; *dockerfile* its parsed Dockerfile, *dockerfile_path* where
     that was read. *secrets* and *ssh* map ids to files (or an agent's socket) only this run can
     read. *references* are the names the image will get; *insecure* the registry hosts that may
-    be spoken to by plain HTTP or without checking certificates.
+    be spoken to by plain HTTP or without checking certificates; *retries* how often to try again.
     """
 
     context: Path
@@ -169,6 +169,7 @@ class BuildRequest:
     squash: bool = False
     mirrors: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
     insecure: frozenset[str] = frozenset()
+    retries: int = 4
 
 
 @frozen(kw_only=True)

@@ -25,6 +25,9 @@ from .token import Want
 ONCE: Final = RetryPolicy(attempts=1)
 """The patience with a mirror: there is somebody else to ask."""
 
+_HEADWAY: Final = 1 << 20
+"""Bytes that make a broken connection forgiven: less would never reach the end of a layer."""
+
 
 @contextmanager
 def reading(
@@ -56,6 +59,8 @@ class _Download:
     reply: ExitStack
     done: int = 0
     _pieces: Iterator[bytes] = field(factory=lambda: iter(()), init=False)
+    _broken: int = field(default=0, init=False)
+    _broken_at: int = field(default=0, init=False)
 
     @property
     def _about(self) -> str:
@@ -118,7 +123,7 @@ class _Download:
         try:
             return self._piece()
         except BuildpushError as error:
-            if not error.retryable:
+            if not error.retryable or not self._forgiven():
                 raise
             first = [error]
         if len(self.places) > 1:
@@ -133,6 +138,13 @@ class _Download:
             return self._piece()
 
         return self.exchange.retry(self._about, again, self.policy)
+
+    def _forgiven(self) -> bool:
+        """Whether to go on after a break: not when break follows break without headway."""
+        if self.done - self._broken_at >= _HEADWAY:
+            self._broken = 0
+        self._broken, self._broken_at = self._broken + 1, self.done
+        return self._broken < self.policy.attempts or len(self.places) > 1
 
     def _piece(self) -> bytes:
         piece = next(self._pieces, b"")

@@ -104,6 +104,7 @@ class Adding:
     def _fetch(self, url: str, checksum: Digest | None, path: Path) -> tuple[Path, int | None]:
         """The file, from the store while the server says that it has not changed."""
         from ...registry.download import download
+        from ...runtime.retry import RetryPolicy
 
         note = f"url-{Digest.of(url.encode()).hex}"
         known = json.loads(self.store.note(note) or b"{}")
@@ -118,6 +119,7 @@ class Adding:
             insecure=self.request.insecure,
             etag=known["etag"] if stored else "",
             checksum=checksum,
+            policy=RetryPolicy(attempts=self.request.retries + 1),
         )
         if found is None:
             assert digest is not None

@@ -109,6 +109,7 @@ class Images:
     def client(self) -> RegistryClient:
         """The client for registries, made when first needed."""
         from ...registry import RegistryClient
+        from ...runtime.retry import RetryPolicy
 
         with self._lock:
             if self._client is None:
@@ -118,6 +119,7 @@ class Images:
                         self.run,
                         insecure=self.request.insecure,
                         mirrors={host: (name,) for host, name in self.request.mirrors.items()},
+                        policy=RetryPolicy(attempts=self.request.retries + 1),
                     )
                 )
             return self._client
