@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import tarfile
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from buildpush.errors import (
     DockerfileError,
     SourceEvidence,
     StepCancelledError,
+    UnsupportedFeatureError,
 )
 from buildpush.events import Event, TaskFinished, TaskLog, TaskStarted, Warned
 from buildpush.oci import Platform
@@ -319,22 +321,6 @@ def test_base_layers_stay_in_their_registry(
     assert built.config["config"]["User"] == "app"
 
 
-@pytest.mark.needs_registry
-def test_a_moved_tag_is_noticed(
-    workshop: Workshop, docker_registry: Any, busybox_base: Any, repository: str
-) -> None:
-    """The tag is looked up every time; a pinned digest that is stored needs no registry."""
-    reference = busybox_base.push(docker_registry.host, repository)
-    first = workshop.build(f"FROM {reference}\nENV A=1\n")
-    pinned = f"{reference.removesuffix(':latest')}@{busybox_base.digest}"
-
-    again = workshop.build(
-        f"FROM {pinned.replace(docker_registry.host, docker_registry.host)}\nENV A=1\n"
-    )
-
-    assert again.manifest["layers"] == first.manifest["layers"]
-
-
 # -- RUN -------------------------------------------------------------------------------------
 
 needs_root = pytest.mark.needs_root
@@ -553,3 +539,86 @@ def test_probing_says_what_works() -> None:
     assert Feature.EXPORT_LAYOUT in found.features
     assert (Feature.RUN in found.features) != (Feature.RUN in found.notes)
     assert found.needs_root is False
+
+
+@needs_root
+def test_a_foreign_run_is_refused(workshop: Workshop) -> None:
+    """Its line and a way out are shown; what is cached or copied does not matter."""
+    with pytest.raises(UnsupportedFeatureError, match="linux/mips64le") as caught:
+        workshop.build("FROM base\nRUN true\n", platforms=(Platform.of("linux", "mips64le"),))
+
+    assert "binfmt" in caught.value.hint
+    assert "RUN true" in caught.value.report()
+
+
+@needs_root
+def test_a_cross_build_runs_on_this_machine(workshop: Workshop) -> None:
+    """``FROM --platform=$BUILDPLATFORM`` is executed here, for whatever target."""
+    built = workshop.build(
+        "FROM --platform=$BUILDPLATFORM base AS b\nARG TARGETARCH\nRUN echo $TARGETARCH >/a\n"
+        "FROM scratch\nCOPY --from=b /a /a\n",
+        platforms=(Platform.of("linux", "mips64le"),),
+    )
+
+    assert built.read(-1, "a") == b"mips64le\n"
+    assert built.config["architecture"] == "mips64le"
+
+
+@needs_root
+def test_an_agent_is_forwarded(workshop: Workshop, tmp_path: Path) -> None:
+    """Its socket is where SSH_AUTH_SOCK says, for as long as the RUN lasts."""
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent"))
+        agent.listen()
+
+        built = workshop.build(
+            "FROM base\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK >/s\n",
+            ssh={"default": tmp_path / "agent"},
+        )
+
+    assert built.read(-1, "s") == b"/run/buildkit/ssh_agent.0\n"
+
+
+@needs_root
+def test_a_cache_may_begin_with_a_stages_files(workshop: Workshop) -> None:
+    """Only the first time."""
+    text = (
+        "FROM base AS seed\nRUN mkdir /s && echo 1 >/s/f && ln /s/f /s/g && ln -s f /s/l\n"
+        "FROM base\nRUN --mount=type=cache,target=/c,from=seed,source=/s "
+        "cat /c/f /c/l /c/g >/r && echo 2 >/c/f\n"
+    )
+
+    first = workshop.build(text)
+    second = workshop.build(text, no_cache=True)
+
+    assert first.read(-1, "r") == b"1\n1\n1\n"
+    assert second.read(-1, "r") == b"2\n2\n2\n"
+
+
+@needs_root
+@pytest.mark.needs_registry
+def test_a_registrys_base_is_run(
+    workshop: Workshop, docker_registry: Any, busybox_base: Any, repository: str
+) -> None:
+    """Its layers are fetched when a RUN needs them."""
+    reference = busybox_base.push(docker_registry.host, repository)
+
+    built = workshop.build(f"FROM {reference}\nRUN touch /x\n")
+
+    assert built.names(-1) == ["x"]
+    base = built.manifest["layers"][0]["digest"]
+    assert (built.artifact.path / "blobs" / base.replace(":", "/")).exists()
+
+
+@needs_root
+def test_a_user_may_be_a_name(workshop: Workshop) -> None:
+    """Looked up in the image, for COPY and WORKDIR, too."""
+    workshop.file("a", "1")
+
+    built = workshop.build(
+        "FROM base\nUSER app\nCOPY --chown=app:extra a /a\nRUN id -un >/tmp/u\n"
+    )
+
+    with built.tar(-2) as archive:
+        assert (archive.getmember("a").uid, archive.getmember("a").gid) == (1000, 1001)
+    assert built.read(-1, "tmp/u") == b"app\n"

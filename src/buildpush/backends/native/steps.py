@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import define, evolve, field, frozen
 
-from ...errors import BuildError, BuildpushError
+from ...errors import BuildError, BuildpushError, UnsupportedFeatureError
 from ...oci import Platform
 from ...oci.layer import LayerWriter
 from ...plan import BuildRequest
@@ -26,6 +26,7 @@ from .lazy import LazySandbox
 from .materials import Find, Materials
 from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .owners import owner_of
+from .platforms import runnable
 from .records import StepRecord
 from .running import Running, limits_of
 from .sources import FilesSource, InlineFile, Source, read_file
@@ -223,6 +224,7 @@ class Steps:
         )
 
         def make() -> StepRecord:
+            _require_runnable(job.platform)
             with self._folder() as folder:
                 return self._layer(
                     lambda writer: running.execute(job.layers, writer, job.task, folder)
@@ -286,6 +288,17 @@ class Steps:
         for name in owner.unknown:
             self.run.warn(f"the image has no user or group {name!r}; root is taken instead")
         return owner.uid, owner.gid
+
+
+def _require_runnable(platform: Platform) -> None:
+    """Raise `UnsupportedFeatureError` when programs for *platform* do not run here."""
+    possible = runnable(Platform.host())
+    if platform.architecture not in {p.architecture for p in possible}:
+        raise UnsupportedFeatureError(
+            f"RUN for {platform} cannot be executed here",
+            hint="install QEMU's binfmt handlers, or cross-compile in a stage that is FROM "
+            "--platform=$BUILDPLATFORM",
+        )
 
 
 def content_of(

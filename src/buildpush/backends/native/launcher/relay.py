@@ -20,7 +20,13 @@ def start_relay(agent: str, place: str) -> int:
     The child that does so ends with its parent.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(place)
+    folder, name = os.path.split(place)
+    handle = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Not by its path, which may be longer than the 107 bytes that fit a socket's address.
+        listener.bind(f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)
     listener.listen(16)
     pid = os.fork()
     if pid == 0:
@@ -56,7 +62,11 @@ def accept(selector: selectors.BaseSelector, listener: socket.socket, agent: str
     client, _ = listener.accept()
     upstream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        upstream.connect(agent)
+        handle = os.open(agent, os.O_PATH | os.O_CLOEXEC)
+        try:
+            upstream.connect(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
     except OSError:  # the agent has gone: the client sees its connection closed
         upstream.close()
         client.close()
