@@ -20,7 +20,7 @@ from ...errors import BuildError
 from ...oci.tar import BLOCK, Entry, TarError, read
 from .placing import CAPABILITY
 from .sources import Source
-from .staging import Body, Planned, Staging
+from .staging import Body, Planned, Staging, whole_seconds
 from .tree import NO_XATTRS, Linked, clean, resolve
 
 __all__ = ["Archive", "is_archive", "unpack"]
@@ -215,6 +215,7 @@ class _Unpacking:
             mode=0o777 if entry.kind == "symlink" else entry.mode,
             uid=uid,
             gid=gid,
+            mtime_ns=whole_seconds(entry.mtime_ns),
             xattrs={CAPABILITY: kept} if kept else NO_XATTRS,
         )
         if entry.kind != "file":

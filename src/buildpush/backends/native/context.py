@@ -52,7 +52,7 @@ class ContextSource:
     Owners are 0:0 and extended attributes are left behind, as when BuildKit receives a context.
     *rules* leave paths out; an excluded folder is there when something in it is let in again.
     *memory* is the file with the digests of earlier builds; call `remember` when done. Folders
-    are listed when first asked for, once. Not safe between threads.
+    are listed when first asked for. Safe between threads: two may do the same, with one result.
     """
 
     streamed: bool = False

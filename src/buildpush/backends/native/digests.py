@@ -39,7 +39,7 @@ class DigestMemory:
     """A file that maps stamps to digests; without a path it remembers for this run only.
 
     What was changed within two seconds of the start, or after it, is not remembered: it could
-    change again and keep its stamp. Not safe between threads.
+    change again and keep its stamp. Safe between threads.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -67,9 +67,8 @@ class DigestMemory:
 
     def save(self) -> None:
         """Write what is new; a crash leaves the old file, and a full disk is no error."""
-        fresh = {
-            stamp: digest for stamp, digest in self._used.items() if not self.is_recent(stamp)
-        }
+        used = self._used.copy()  # other threads may be adding
+        fresh = {stamp: digest for stamp, digest in used.items() if not self.is_recent(stamp)}
         if self._path is None or fresh.keys() <= self._stored.keys():
             return
         merged = {**self._stored, **fresh}

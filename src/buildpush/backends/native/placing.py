@@ -13,7 +13,7 @@ from ...oci.tar import Entry
 from .globs import compile_glob, split_wildcards
 from .modes import Mode
 from .sources import Listing, Source
-from .staging import Body, Planned, Staging
+from .staging import Body, Planned, Staging, whole_seconds
 from .tree import NO_XATTRS, Node, clean, resolve
 
 __all__ = ["Matcher", "Placing", "Rulebook", "expand"]
@@ -138,7 +138,8 @@ class Placing:
         elif found.kind != "dir":
             raise BuildError(f"cannot copy to non-directory: /{target}")
         elif target:
-            kept = Entry(target, "dir", found.mode, found.uid, found.gid, 0, node.mtime_ns)
+            time_ns = whole_seconds(node.mtime_ns)
+            kept = Entry(target, "dir", found.mode, found.uid, found.gid, 0, time_ns)
             self.staging.put(Planned(kept))
         stack = [_Frame(node, target, iter(self._listing.children(node.path)), made=True)]
         top = len(node.path) + 1 if node.path else 0
@@ -194,16 +195,16 @@ class Placing:
             elif found.kind != "dir":
                 raise BuildError(f"cannot copy to non-directory: /{frame.target}")
             else:
-                kept = Entry(
-                    frame.target, "dir", frame.node.mode, found.uid, found.gid, 0, found.mtime_ns
-                )
+                owner, time_ns = (found.uid, found.gid), whole_seconds(found.mtime_ns)
+                kept = Entry(frame.target, "dir", frame.node.mode, *owner, 0, time_ns)
                 self.staging.put(Planned(kept))
             frame.made = True
 
     def _put_folder(self, node: Node, target: str) -> None:
         mode = self.rules.mode.apply(node.mode, is_dir=True) if self.rules.mode else node.mode
         uid, gid = self.rules.owner or (node.uid, node.gid)
-        self.staging.put(Planned(Entry(target, "dir", mode, uid, gid, 0, node.mtime_ns)))
+        time_ns = whole_seconds(node.mtime_ns)
+        self.staging.put(Planned(Entry(target, "dir", mode, uid, gid, 0, time_ns)))
 
     def _copy_file(self, node: Node, target: str) -> None:
         """Replace what is at *target*; a symlink there is replaced, not followed."""
@@ -228,7 +229,7 @@ class Placing:
             uid,
             gid,
             node.size if kind == "file" else 0,
-            node.mtime_ns,
+            whole_seconds(node.mtime_ns),
             node.link,
             node.major,
             node.minor,

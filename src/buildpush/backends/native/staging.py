@@ -12,10 +12,15 @@ from ...errors import BuildError
 from ...oci.tar import OPAQUE, Entry
 from .tree import NO_XATTRS, Node
 
-__all__ = ["Body", "Planned", "Staging", "content_key"]
+__all__ = ["Body", "Planned", "Staging", "content_key", "whole_seconds"]
 
 _DEPTH_FIRST: Final = str.maketrans({"/": "\0"})
 """Sorts a folder before what is in it, and that before the folder's later siblings."""
+
+
+def whole_seconds(time_ns: int) -> int:
+    """Cut *time_ns* to a second, as BuildKit's layers do: finer times cost a PAX header each."""
+    return time_ns // 1_000_000_000 * 1_000_000_000
 
 
 class Body(NamedTuple):
@@ -86,7 +91,7 @@ class Staging:
             raise BuildError(f"mkdir /{path}: not a directory")
         parent = path.rpartition("/")[0]
         self.make_folders(parent, mode=mode, owner=owner, mtime_ns=mtime_ns)
-        self.put(Planned(Entry(path, "dir", mode, *owner, 0, mtime_ns)))
+        self.put(Planned(Entry(path, "dir", mode, *owner, 0, whole_seconds(mtime_ns))))
 
     def finish(self) -> list[Planned]:
         """Every entry of the layer, sorted, with the folders they are in.
@@ -109,8 +114,9 @@ class Staging:
         while folder and folder not in items:
             node = self.get(folder)
             if node is not None:
+                time_ns = whole_seconds(node.mtime_ns)
                 items[folder] = Planned(
-                    Entry(folder, "dir", node.mode, node.uid, node.gid, 0, node.mtime_ns)
+                    Entry(folder, "dir", node.mode, node.uid, node.gid, 0, time_ns)
                 )
             folder = folder.rpartition("/")[0]
 

@@ -129,12 +129,12 @@ def test_a_folder_is_copied_by_its_contents(context: Make, copy: Make) -> None:
     root = Path(str(source._root))
     (root / "src").chmod(0o700)
     (root / "src/sub").chmod(0o750)
-    os.utime(root / "src", ns=(5, 5))
+    os.utime(root / "src", ns=(5, 5_000_000_000))
 
     copied = copy(source, "src", "/app")
 
     assert copied.order == ["app", "app/a", "app/link", "app/sub", "app/sub/b"]
-    assert (copied.entries["app"].mode, copied.entries["app"].mtime_ns) == (0o755, 5)
+    assert (copied.entries["app"].mode, copied.entries["app"].mtime_ns) == (0o755, 5_000_000_000)
     assert copied.entries["app/sub"].mode == 0o750
     assert (copied.entries["app/link"].kind, copied.entries["app/link"].link) == ("symlink", "a")
 
@@ -393,7 +393,7 @@ def test_a_bad_chmod_is_an_error(context: Make, copy: Make) -> None:
 
 
 def test_times_are_kept_and_made_folders_get_the_given_one(context: Make, copy: Make) -> None:
-    """Nanoseconds and all."""
+    """To the second, as in BuildKit's layers."""
     source = context({"f": b""})
     os.utime(Path(str(source._root)) / "f", ns=(1, 1_234_567_890_123_456_789))
 
@@ -401,7 +401,7 @@ def test_times_are_kept_and_made_folders_get_the_given_one(context: Make, copy: 
 
     assert [e.mtime_ns for e in copied.entries.values()] == [
         7_000_000_000,
-        1_234_567_890_123_456_789,
+        1_234_567_890_000_000_000,
     ]
 
 
@@ -583,7 +583,7 @@ def test_inline_files(copy: Make, tmp_path: Path) -> None:
     files = FilesSource(
         {
             "/etc/app.conf": InlineFile(content=b"x=1\n"),
-            "d": InlineFile(content=tmp_path / "download", mode=0o600, mtime_ns=9),
+            "d": InlineFile(content=tmp_path / "download", mode=0o600, mtime_ns=9_000_000_000),
         }
     )
 
@@ -593,7 +593,7 @@ def test_inline_files(copy: Make, tmp_path: Path) -> None:
     conf, down = copied.entries["t/app.conf"], copied.entries["t/d"]
     assert ((conf.mode, conf.uid, conf.gid), (down.mode, down.mtime_ns)) == (
         (0o644, 1, 2),
-        (0o600, 9),
+        (0o600, 9_000_000_000),
     )
 
 
@@ -713,11 +713,11 @@ def test_mkdir_makes_what_is_missing(image: Make, write: Make) -> None:
     """WORKDIR: new folders belong to the user, those that exist stay."""
     target = image({"srv": Entry("", "dir", 0o700, 3, 3), "l": "-> srv"}).tree
 
-    made = write(plan_mkdir("/l/a/b", target, 10, 20, created_ns=5), FilesSource({}))
+    made = write(plan_mkdir("/l/a/b", target, 10, 20, created_ns=5_000_000_000), FilesSource({}))
 
     facts = {name: (e.mode, e.uid, e.gid, e.mtime_ns) for name, e in made.entries.items()}
     assert facts == {
-        "srv": (0o700, 3, 3, 0), "srv/a": (0o755, 10, 20, 5), "srv/a/b": (0o755, 10, 20, 5)
+        "srv": (0o700, 3, 3, 0), "srv/a": (0o755, 10, 20, 5_000_000_000), "srv/a/b": (0o755, 10, 20, 5_000_000_000)
     }  # fmt: skip
 
 

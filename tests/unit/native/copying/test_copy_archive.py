@@ -104,10 +104,10 @@ def test_entries_keep_their_facts(added: Make) -> None:
     """Owners, modes, times, links, devices; of the attributes, capabilities."""
     copied = added(
         {
-            "d": Entry("", "dir", 0o2750, 1, 2, mtime_ns=3),
+            "d": Entry("", "dir", 0o2750, 1, 2, mtime_ns=3_000_000_001),
             "d/f": (
                 Entry(
-                    "", "file", 0o4755, 5, 6, mtime_ns=7,
+                    "", "file", 0o4755, 5, 6, mtime_ns=7_000_000_000,
                     xattrs={"security.capability": b"\x01", "user.x": b"2"},
                 ),
                 b"x",
@@ -123,9 +123,9 @@ def test_entries_keep_their_facts(added: Make) -> None:
     facts = {n: (e.kind, e.mode, e.uid, e.gid, e.mtime_ns) for n, e in copied.entries.items()}
     assert facts == {
         "t": ("dir", 0o755, 0, 0, 0),
-        "t/d": ("dir", 0o2750, 1, 2, 3),
-        "t/d/f": ("file", 0o4755, 5, 6, 7),
-        "t/d/h": ("hardlink", 0o4755, 5, 6, 7),
+        "t/d": ("dir", 0o2750, 1, 2, 3_000_000_000),
+        "t/d/f": ("file", 0o4755, 5, 6, 7_000_000_000),
+        "t/d/h": ("hardlink", 0o4755, 5, 6, 7_000_000_000),
         "t/l": ("symlink", 0o777, 8, 9, 0),
         "t/null": ("char", 0o666, 0, 0, 0),
         "t/pipe": ("fifo", 0o600, 0, 0, 0),
