@@ -41,6 +41,14 @@ class Child:
         """Wait for the end; the exit code, negative for a signal."""
         return self.process.wait()
 
+    def wait_or_kill(self, grace: float) -> int:
+        """Wait *grace* seconds for the end, then bring it about; the exit code."""
+        try:
+            return self.process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
 
 @contextmanager
 def start(

@@ -126,6 +126,12 @@ def test_leaving_the_block_ends_the_program() -> None:
     assert is_gone(pid)
 
 
+def test_a_program_that_will_not_end_is_ended() -> None:
+    """Waiting has a bound; the exit code says that it was killed."""
+    with start(("sleep", "600"), cancel=CancelToken(), env=ENV, grace=0.1) as child:
+        assert child.wait_or_kill(0.01) == -9
+
+
 def test_a_cancelled_run_starts_nothing(run: Run) -> None:
     """The reason is raised before the program exists."""
     run.cancel.cancel()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ... import __version__
+from ..._version import __version__
 from ...auth import Keychain
 from ...oci import Platform
 from ...plan import BuildRequest, Capabilities, Feature, LayoutArtifact

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from subprocess import TimeoutExpired
 from typing import IO, Any, BinaryIO, Final
 
 from attrs import Factory, define, field, frozen
@@ -166,11 +165,7 @@ class Launch:
         """See the launcher and all that it started to their end."""
         if not self._verdict.done and not self._verdict.error:
             child.process.terminate()
-        try:
-            child.process.wait(_GRACE)
-        except TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
+        child.wait_or_kill(_GRACE)
         if self._init is not None:
             # Ready once the namespace's first process has gone, and with it all the others.
             poll = select.poll()
