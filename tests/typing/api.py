@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 from buildpush import (
     Access,

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"buildpush: {error.report()}", file=sys.stderr)
         if caught:
             return 128 + caught[0]
-        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+        return next(code for kind, code in EXIT_CODES if issubclass(type(error), kind))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -209,7 +209,7 @@ def _pairs(
 def _fields(option: str, text: str) -> dict[str, str]:
     """Read ``key=value,key=value`` as docker does: CSV, so that a value may hold a comma."""
     fields: dict[str, str] = {}
-    for item in next(csv.reader([text]), []):
+    for item in next(csv.reader([text])):
         key, equals, value = item.partition("=")
         if not equals:
             raise SpecError(f"{option} {text}: expected key=value,…")
