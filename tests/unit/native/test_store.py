@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 
 from buildpush.backends.native.records import StepRecord
 from buildpush.backends.native.store import Store
-from buildpush.errors import DigestMismatchError
+from buildpush.backends.native.trimming import touch_layers
+from buildpush.errors import BuildError, DigestMismatchError
 from buildpush.oci import Digest, Repository
 from buildpush.oci.wire import Descriptor
 
@@ -24,7 +26,7 @@ CREATED = "2026-01-02T03:04:05Z"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "store") as opened:
+    with Store(tmp_path / "store", remove=unwanted) as opened:
         yield opened
 
 
@@ -237,7 +239,7 @@ def test_shared_caches_overlap(store: Store) -> None:
 
 def test_a_work_folder_goes_when_it_is_left(store: Store) -> None:
     """With everything in it."""
-    with store.work(unwanted) as folder:
+    with store.work() as folder:
         (folder / "x").mkdir()
 
     assert list((store.root / "work").iterdir()) == []
@@ -249,17 +251,18 @@ def test_what_a_dead_process_left_is_swept(store: Store) -> None:
         "import os, sys, pathlib\n"
         "from buildpush.backends.native.store import Store\n"
         "store = Store(pathlib.Path(sys.argv[1])).__enter__()\n"
-        "manager = store.work(print)\n"
+        "manager = store.work()\n"
         "(manager.__enter__() / 'x').write_text('1')\n"
         "os._exit(1)\n"
     )
     subprocess.run([sys.executable, "-c", code, store.root], check=False)
     assert len(list((store.root / "work").iterdir())) == 1
 
-    with store.work(unwanted) as mine:
-        store.sweep(unwanted)
+    with store.work() as mine:
+        with Store(store.root, remove=unwanted):
+            left = list((store.root / "work").iterdir())
 
-        assert list((store.root / "work").iterdir()) == [mine.parent]
+        assert left == [mine.parent]
 
 
 def test_a_crash_while_writing_loses_that_write(store: Store) -> None:
@@ -314,3 +317,56 @@ def test_the_lock_is_shared(tmp_path: Path) -> None:
 
         with pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_what_plain_removal_cannot_do_is_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sandbox removes files of mapped ids; when it cannot either, the build says so."""
+    removed: list[Path] = []
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    def by_others(path: Path) -> None:
+        removed.append(path)
+        real(path)
+
+    real = shutil.rmtree
+    monkeypatch.setattr("buildpush.backends.native.store.shutil.rmtree", refuse)
+    with Store(tmp_path, remove=by_others) as store, store.work() as folder:
+        pass
+    stubborn = Store(tmp_path, remove=refuse)
+    with pytest.raises(BuildError, match="work folder"), stubborn, stubborn.work():
+        pass
+
+    assert removed == [folder.parent]
+
+
+def test_unpacked_layers_have_a_limit(tmp_path: Path) -> None:
+    """Looked at once a day; those used lately stay."""
+    with Store(tmp_path) as store:
+        for name in ("aa", "bb"):
+            (store.layers / name).mkdir()
+            (store.layers / name / "f").write_bytes(b"x" * 100_000)
+            os.utime(store.layers / name, (1, 1))
+        touch_layers(store.layers, ["bb"])
+    with Store(tmp_path, limit=150_000):
+        today = {p.name for p in store.layers.iterdir()}
+    os.utime(tmp_path / "trimmed", (1, 1))
+    with Store(tmp_path, limit=150_000):
+        tomorrow = {p.name for p in store.layers.iterdir()}
+
+    assert (today, tomorrow) == ({"aa", "bb"}, {"bb"})
+
+
+def test_records_nobody_asks_for_expire(tmp_path: Path) -> None:
+    """After a month."""
+    with Store(tmp_path) as store:
+        for name in ("old", "new"):
+            store.keep_note(name, b"1")
+        os.utime(tmp_path / "steps" / "note-old", (1, 1))
+        os.utime(tmp_path / "trimmed", (1, 1))
+
+    with Store(tmp_path) as store:
+        assert (store.note("old"), store.note("new")) == (None, b"1")

@@ -28,6 +28,7 @@ from .operations import Execute
 from .rootfs import JobMount, LayerFile, RunJob
 from .store import Store
 from .tree import Tree
+from .trimming import touch_layers
 
 __all__ = ["Running", "limits_of"]
 
@@ -135,6 +136,7 @@ class Running:
 
     def _files(self, layers: tuple[Layer, ...]) -> tuple[LayerFile, ...]:
         paths = self.images.blobs(layers)
+        touch_layers(self.store.layers, (layer.diff_id.hex for layer in layers))
         return tuple(
             LayerFile(diff_id=layer.diff_id, path=path, media_type=layer.descriptor.media_type)
             for layer, path in zip(layers, paths, strict=True)

@@ -37,7 +37,7 @@ from .operations import Annotate, ImageOrigin, Operation, Origin, StageOrigin
 from .records import StepRecord
 from .scope import Base, Scope, StagePlan, fault
 from .steps import Steps
-from .store import Store
+from .store import VERSION, Store
 
 __all__ = ["solve"]
 
@@ -53,11 +53,12 @@ def solve(request: BuildRequest, keychain: Keychain, run: Run) -> LayoutArtifact
     """
     sandbox = LazySandbox(run)
     with ExitStack() as stack:
-        store = stack.enter_context(Store(run.environment.cache / "native" / "v1"))
-        store.sweep(sandbox.remove)
+        store = stack.enter_context(
+            Store(run.environment.cache / "native" / VERSION, remove=sandbox.remove)
+        )
         images = Images(store=store, request=request, keychain=keychain, run=run)
         stack.callback(images.close)
-        work = stack.enter_context(store.work(sandbox.remove))
+        work = stack.enter_context(store.work())
         steps = Steps(
             request=request, run=run, store=store, images=images, sandbox=sandbox, work=work
         )

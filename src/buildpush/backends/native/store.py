@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -25,8 +26,9 @@ from attrs import define, field, frozen
 from ...errors import BuildError, DigestMismatchError
 from ...oci import Digest, Repository
 from .records import StepRecord
+from .trimming import trim
 
-__all__ = ["CacheMount", "Store", "clear"]
+__all__ = ["VERSION", "CacheMount", "Store", "clear"]
 
 VERSION: Final = "v1"
 DEFAULT_LIMIT: Final = 20 << 30
@@ -51,10 +53,13 @@ class Store:
     """The entries under *root* (a folder that is made when needed). Safe between threads.
 
     Use it as a context manager: while open it counts as in use, and no other process trims it.
+    *limit* is how many bytes its blobs may take; *remove* deletes trees that plain removal may
+    not.
     """
 
     root: Path
     limit: int = DEFAULT_LIMIT
+    remove: Callable[[Path], None] = field(default=shutil.rmtree, repr=False)
     _stack: ExitStack = field(factory=ExitStack, init=False, repr=False)
 
     def __enter__(self) -> Self:
@@ -64,6 +69,7 @@ class Store:
         lock = self._stack.enter_context((self.root / "lock").open("ab"))
         self._trim_if_alone(lock.fileno())
         fcntl.flock(lock, fcntl.LOCK_SH)
+        self._sweep()
         return self
 
     def __exit__(
@@ -254,8 +260,8 @@ class Store:
                 return
 
     @contextmanager
-    def work(self, remove: Callable[[Path], None]) -> Generator[Path]:
-        """A new private folder on the store's file system, given to *remove* in the end."""
+    def work(self) -> Generator[Path]:
+        """A new private folder on the store's file system, removed in the end."""
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root / "work"))
         (fresh / "owner").write_text(f"{os.getpid()} {_start_time(os.getpid())}")
         (fresh / "tree").mkdir(mode=0o700)
@@ -264,10 +270,10 @@ class Store:
         try:
             yield folder / "tree"
         finally:
-            clear(folder, remove)
+            self._remove(folder)
 
-    def sweep(self, remove: Callable[[Path], None]) -> None:
-        """Clear the work folders whose processes are gone, through *remove*."""
+    def _sweep(self) -> None:
+        """Clear the work folders whose processes are gone."""
         for folder in (self.root / "work").iterdir():
             if folder.name.startswith(".new-"):
                 continue
@@ -277,7 +283,7 @@ class Store:
             except (OSError, ValueError):
                 alive = False
             if not alive:
-                clear(folder, remove)
+                self._remove(folder)
 
     # -- size ----------------------------------------------------------------------------
 
@@ -286,19 +292,10 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return
-        for stray in (*self.root.glob("*/.new-*"), *self.root.glob("blobs/*/.new-*")):
-            shutil.rmtree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
-        self._trim()
+        trim(self.root, self.limit, self._remove, datetime.now(tz=UTC).timestamp())
 
-    def _trim(self) -> None:
-        """Drop the least recently used blobs until the rest fits *limit*."""
-        found = [(p.stat(), p) for p in self.root.glob("blobs/*/*") if p.is_file()]
-        total = sum(s.st_size for s, _ in found)
-        for status, path in sorted(found, key=lambda pair: pair[0].st_atime_ns):
-            if total <= self.limit:
-                return
-            path.unlink(missing_ok=True)
-            total -= status.st_size
+    def _remove(self, path: Path) -> None:
+        clear(path, self.remove)
 
 
 @contextmanager
