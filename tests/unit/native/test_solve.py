@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from attrs import evolve
 
 from buildpush.errors import (
     BuildError,
@@ -18,6 +19,14 @@ from buildpush.errors import (
 )
 from buildpush.oci import Platform
 from buildpush.oci.layout import Layout
+from buildpush.oci.wire import (
+    History,
+    Manifest,
+    MediaType,
+    dump,
+    parse_config,
+    parse_manifest,
+)
 from buildpush.runtime import CancelToken
 from buildpush.testing import random_image
 
@@ -359,3 +368,38 @@ def test_the_epoch_is_a_build_arg(workshop: Workshop) -> None:
     )
 
     assert built.config["config"]["Env"][-1] == "A=5"
+
+
+def test_a_build_arg_may_set_the_epoch(workshop: Workshop) -> None:
+    """As BuildKit has it."""
+    workshop.file("a", "1")
+
+    built = workshop.build("FROM scratch\nCOPY a /\n", build_args={"SOURCE_DATE_EPOCH": "1000"})
+
+    assert built.member("a").mtime == 1000
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], [False, False]),
+        ([True, False], [True, False, False]),
+        ([False, False, False], [False, False, True]),
+    ],
+)
+def test_a_bases_history_is_made_to_fit(
+    workshop: Workshop, layout: Layout, lines: list[bool], expected: list[bool]
+) -> None:
+    """Every layer has one line."""
+    manifest = parse_manifest(layout.read(layout.index().manifests[0].digest, 1 << 20))
+    assert isinstance(manifest, Manifest)
+    config = parse_config(layout.read(manifest.config.digest, 1 << 20))
+    odd = evolve(config, history=tuple(History(empty_layer=empty) for empty in lines))
+    blob = layout.add_bytes(odd.dump(), MediaType.OCI_CONFIG)
+    top = layout.add_bytes(dump(evolve(manifest, config=blob)), MediaType.OCI_MANIFEST)
+    layout.set_index([top])
+
+    built = workshop.build("FROM x\n", build_contexts={"x": "oci-layout://base"})
+
+    found = [line.get("empty_layer", False) for line in built.config["history"]]
+    assert found == expected

@@ -307,12 +307,16 @@ def _history_line(operation: Operation, record: StepRecord | None, epoch: str | 
 
 
 def _base_history(history: tuple[History, ...], image: Image) -> tuple[History, ...]:
-    """The base's history, with lines for layers it does not mention."""
-    told = sum(not line.empty_layer for line in history)
-    missing = len(image.layers) - told
-    if missing < 0:
-        return ()
-    return (*history, *(History(comment="buildkit.exporter.image.v0") for _ in range(missing)))
+    """The base's history made to fit its layers, as BuildKit's exporter does.
+
+    Lines that claim layers beyond those there are count as empty; layers without a line get one.
+    """
+    left = len(image.layers)
+    lines: list[History] = []
+    for line in history:
+        lines.append(line if line.empty_layer or left else evolve(line, empty_layer=True))
+        left -= not lines[-1].empty_layer
+    return (*lines, *(History(comment="buildkit.exporter.image.v0") for _ in range(left)))
 
 
 @define(eq=False, kw_only=True)

@@ -58,6 +58,9 @@ class Steps:
         """Work out how layers are written, and listen for the run's cancel."""
         request = self.request
         epoch = request.source_date_epoch
+        given = request.build_args.get("SOURCE_DATE_EPOCH", "")
+        if epoch is None and given.isdecimal():
+            epoch = int(given)
         if epoch is None and request.reproducible:
             epoch = 0
         self.form = LayerForm(
