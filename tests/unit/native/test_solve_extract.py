@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.native.context import ContextSource
-from buildpush.backends.native.extract import extract
+from buildpush.backends.native.copying.context import ContextSource
+from buildpush.backends.native.copying.extract import extract
 from buildpush.errors import BuildError
 
 

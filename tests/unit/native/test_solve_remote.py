@@ -308,8 +308,8 @@ def test_add_needs_git(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> N
 def test_git_sources_are_checked_out(workshop: Workshop, tmp_path: Path) -> None:
     """At a ref, without .git; a repository that is not there fails with git's words."""
     from buildpush.backends.native.adding import Adding
+    from buildpush.backends.native.copying.sources import Source
     from buildpush.backends.native.operations import Transfer
-    from buildpush.backends.native.sources import Source
     from buildpush.dockerfile.instructions import Lines
 
     origin = tmp_path / "origin"

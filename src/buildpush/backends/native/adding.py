@@ -18,10 +18,10 @@ from ...oci import Digest
 from ...plan import BuildRequest
 from ...runtime import Run
 from ...runtime.process import run_command
-from .context import ContextSource
-from .copy import Part
+from .copying.context import ContextSource
+from .copying.copy import Part
+from .copying.sources import FilesSource, InlineFile
 from .operations import Transfer
-from .sources import FilesSource, InlineFile
 from .store import Store
 
 __all__ = ["Adding", "GitSource", "git_source", "sort_sources"]

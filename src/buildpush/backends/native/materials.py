@@ -16,10 +16,10 @@ from ...errors import SpecError
 from ...oci.layer import open_layer
 from ...plan import BuildRequest
 from ...runtime import Run
-from .context import ContextSource
+from .copying.context import ContextSource
+from .copying.sources import ImageSource, Source
 from .images import Images, Layer
 from .operations import Origin
-from .sources import ImageSource, Source
 from .store import Store
 
 __all__ = ["Find", "Folder", "Material", "Materials"]

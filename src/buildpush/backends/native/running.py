@@ -16,8 +16,8 @@ from ...oci.layer import LayerWriter
 from ...plan import BuildRequest
 from ...runtime import CancelToken, Run, Task
 from ...runtime.process import TAIL_LINES
-from .copy import CopyRequest, plan_copy
-from .extract import extract
+from .copying.copy import CopyRequest, plan_copy
+from .copying.extract import extract
 from .graph import SCRIPT_FOLDER
 from .images import Images, Layer
 from .keys import RunLimits, chain

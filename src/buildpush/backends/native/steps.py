@@ -18,18 +18,18 @@ from ...plan import BuildRequest
 from ...runtime import CancelToken, Run, Task
 from .adding import Adding, sort_sources
 from .clamping import layer_writer
-from .copy import CopyPlan, CopyRequest, Part, plan_copy, plan_mkdir, write_copy
+from .copying.copy import CopyPlan, CopyRequest, Part, plan_copy, plan_mkdir, write_copy
+from .copying.owners import owner_of
+from .copying.sources import FilesSource, InlineFile, Source, read_file
 from .export import timestamp
 from .images import Image, Images, Layer
 from .keys import LayerForm, chain, directory_key, execute_key, transfer_key
 from .lazy import LazySandbox
 from .materials import Find, Materials
 from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
-from .owners import owner_of
 from .platforms import runnable
 from .records import StepRecord
 from .running import Running, limits_of
-from .sources import FilesSource, InlineFile, Source, read_file
 from .store import Store, clear
 from .tree import Tree
 

@@ -10,8 +10,14 @@ from typing import BinaryIO, NamedTuple
 
 import pytest
 
-from buildpush.backends.native.copy import CopyPlan, CopyRequest, Part, plan_copy, write_copy
-from buildpush.backends.native.sources import ImageSource, Source
+from buildpush.backends.native.copying.copy import (
+    CopyPlan,
+    CopyRequest,
+    Part,
+    plan_copy,
+    write_copy,
+)
+from buildpush.backends.native.copying.sources import ImageSource, Source
 from buildpush.backends.native.tree import Tree, index_layer
 from buildpush.oci.layer import LayerWriter, open_layer
 from buildpush.oci.tar import END, Entry, pack, padding, read

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.native.context import ContextSource
-from buildpush.backends.native.digests import DigestMemory, Stamp
+from buildpush.backends.native.copying.context import ContextSource
+from buildpush.backends.native.copying.digests import DigestMemory, Stamp
 from buildpush.dockerfile.ignore import IgnoreRules
 from buildpush.errors import BuildError
 

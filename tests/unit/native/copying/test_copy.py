@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.native.context import ContextSource
-from buildpush.backends.native.copy import (
+from buildpush.backends.native.copying.context import ContextSource
+from buildpush.backends.native.copying.copy import (
     CopyRequest,
     Part,
     destination_of,
@@ -18,7 +18,7 @@ from buildpush.backends.native.copy import (
     plan_mkdir,
     write_copy,
 )
-from buildpush.backends.native.sources import FilesSource, InlineFile, Source, read_file
+from buildpush.backends.native.copying.sources import FilesSource, InlineFile, Source, read_file
 from buildpush.backends.native.tree import Tree
 from buildpush.dockerfile.ignore import IgnoreRules
 from buildpush.errors import BuildError, DockerfileError, StepCancelledError

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.native.archive import is_archive
-from buildpush.backends.native.context import ContextSource
-from buildpush.backends.native.copy import CopyRequest, Part, plan_copy
-from buildpush.backends.native.sources import FilesSource, InlineFile
+from buildpush.backends.native.copying.archive import is_archive
+from buildpush.backends.native.copying.context import ContextSource
+from buildpush.backends.native.copying.copy import CopyRequest, Part, plan_copy
+from buildpush.backends.native.copying.sources import FilesSource, InlineFile
 from buildpush.backends.native.tree import Tree
 from buildpush.errors import BuildError
 from buildpush.oci.tar import OPAQUE, Entry

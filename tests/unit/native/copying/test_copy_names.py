@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from buildpush.backends.native.globs import (
+from buildpush.backends.native.copying.globs import (
     compile_glob,
     has_wildcards,
     may_hold,
     split_wildcards,
 )
-from buildpush.backends.native.modes import parse_mode
-from buildpush.backends.native.owners import Owner, owner_of
+from buildpush.backends.native.copying.modes import parse_mode
+from buildpush.backends.native.copying.owners import Owner, owner_of
 from buildpush.errors import BuildError
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/:\nodd:x:abc:\n\n www:x:5:6\nweb:x:1:1"

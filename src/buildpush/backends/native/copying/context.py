@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
 
-from ...errors import BuildError
-from ...oci.tar import Kind
+from ....errors import BuildError
+from ....oci.tar import Kind
+from ..tree import Node
 from .digests import DigestMemory, Stamp
 from .sources import Listing, similar
-from .tree import Node
 
 __all__ = ["ContextSource", "Rules"]
 

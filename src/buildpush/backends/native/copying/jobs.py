@@ -8,15 +8,15 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
-from ...dockerfile.ignore import IgnoreRules
-from ...errors import BuildError
+from ....dockerfile.ignore import IgnoreRules
+from ....errors import BuildError
+from ..tree import Tree, clean, resolve
 from .archive import Archive, is_archive, unpack
 from .globs import has_wildcards, may_hold
 from .modes import parse_mode
 from .placing import Placing, Rulebook, expand
 from .sources import Source
 from .staging import Staging
-from .tree import Tree, clean, resolve
 
 __all__ = ["CopyRequest", "Jobs", "Part", "destination_of"]
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from attrs import frozen
 
-from ...errors import BuildError
+from ....errors import BuildError
 
 __all__ = ["Mode", "parse_mode"]
 

@@ -11,9 +11,9 @@ from typing import BinaryIO, Final, Protocol
 
 from attrs import define, field, frozen
 
-from ...errors import BuildError
-from ...oci.tar import read
-from .tree import Node, Tree, hash_body, resolve
+from ....errors import BuildError
+from ....oci.tar import read
+from ..tree import Node, Tree, hash_body, resolve
 
 __all__ = ["FilesSource", "ImageSource", "InlineFile", "Listing", "Source", "read_file"]
 

@@ -11,14 +11,14 @@ from typing import BinaryIO, Protocol
 
 from attrs import define, field
 
-from ...oci.layer import LayerWriter
-from ...oci.tar import WHITEOUT, Entry
-from ...runtime import CancelToken
+from ....oci.layer import LayerWriter
+from ....oci.tar import WHITEOUT, Entry
+from ....runtime import CancelToken
+from ..tree import LayerIndex, Node, Tree, resolve
 from .archive import Archive
 from .jobs import CopyRequest, Jobs, Part, destination_of
 from .sources import Source
 from .staging import Planned, Staging, content_key
-from .tree import LayerIndex, Node, Tree, resolve
 
 __all__ = [
     "CopyPlan",

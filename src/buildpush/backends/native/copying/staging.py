@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 from attrs import define, field
 
-from ...errors import BuildError
-from ...oci.tar import OPAQUE, Entry
-from .tree import NO_XATTRS, Node
+from ....errors import BuildError
+from ....oci.tar import OPAQUE, Entry
+from ..tree import NO_XATTRS, Node
 
 __all__ = ["Body", "Planned", "Staging", "content_key", "whole_seconds"]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...errors import BuildError
+from ....errors import BuildError
+from ..tree import Node, resolve
 from .sources import Source
-from .tree import Node, resolve
 
 __all__ = ["extract"]
 

@@ -16,12 +16,12 @@ from typing import BinaryIO, Final, Protocol, cast
 
 from attrs import define, frozen
 
-from ...errors import BuildError
-from ...oci.tar import BLOCK, Entry, TarError, read
+from ....errors import BuildError
+from ....oci.tar import BLOCK, Entry, TarError, read
+from ..tree import NO_XATTRS, Linked, clean, resolve
 from .placing import CAPABILITY
 from .sources import Source
 from .staging import Body, Planned, Staging, whole_seconds
-from .tree import NO_XATTRS, Linked, clean, resolve
 
 __all__ = ["Archive", "is_archive", "unpack"]
 

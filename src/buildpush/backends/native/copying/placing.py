@@ -8,13 +8,13 @@ from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
-from ...errors import BuildError
-from ...oci.tar import Entry
+from ....errors import BuildError
+from ....oci.tar import Entry
+from ..tree import NO_XATTRS, Node, clean, resolve
 from .globs import compile_glob, split_wildcards
 from .modes import Mode
 from .sources import Listing, Source
 from .staging import Body, Planned, Staging, whole_seconds
-from .tree import NO_XATTRS, Node, clean, resolve
 
 __all__ = ["Matcher", "Placing", "Rulebook", "expand"]
 
