@@ -99,6 +99,7 @@ def _finding_lines(finding: Finding) -> Iterable[str]:
         return
     platforms = ", ".join(map(str, found.platforms)) or "none"
     yield f"{finding.name} {found.version}: ready (RUN for {platforms})"
+    yield from (f"    {remark}" for remark in found.remarks)
     for feature in Feature:
         if feature not in found.features:
             why = found.notes.get(feature)
@@ -115,6 +116,7 @@ def _finding_to_json(finding: Finding) -> dict[str, object]:
         "version": found.version,
         "platforms": [str(platform) for platform in found.platforms],
         "features": sorted(feature.name.lower() for feature in found.features),
+        "remarks": list(found.remarks),
         "notes": {feature.name.lower(): note for feature, note in found.notes.items()},
     }
 

@@ -103,7 +103,8 @@ class Capabilities:
     """What a backend says about itself, on this machine, now.
 
     *platforms* are those it can execute RUN for; *notes* explain features that are absent
-    (“RUN: no user namespaces and not root”) by feature.
+    (“RUN: no user namespaces and not root”) by feature; *remarks* say what else is worth
+    knowing of this installation.
     """
 
     backend: str
@@ -113,6 +114,7 @@ class Capabilities:
     needs_root: bool = False
     needs_daemon: bool = False
     notes: Mapping[Feature, str] = field(factory=dict[Feature, str])
+    remarks: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

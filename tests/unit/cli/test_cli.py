@@ -122,6 +122,7 @@ def test_doctor_tells_of_every_backend(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert code == 0
     assert "native" in out
+    assert "    RUN is executed in " in out
     assert "kaniko: not here: no backend is called 'kaniko'" in out
 
 

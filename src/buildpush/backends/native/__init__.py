@@ -5,13 +5,16 @@ The sentence: graph → solve → layout. Everything heavy is imported when it i
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..._version import __version__
 from ...auth import Keychain
 from ...oci import Platform
 from ...plan import BuildRequest, Capabilities, Feature, LayoutArtifact
 from ...runtime import Environment, Run
+
+if TYPE_CHECKING:
+    from .rootfs import Sandbox
 
 __all__ = ["NativeBackend"]
 
@@ -80,6 +83,7 @@ class NativeBackend:
             features=features,
             platforms=() if sandbox.rung is Rung.NONE else runnable(Platform.host()),
             notes=notes,
+            remarks=() if sandbox.rung is Rung.NONE else (_isolation(sandbox),),
         )
 
     def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> LayoutArtifact:
@@ -92,3 +96,11 @@ class NativeBackend:
         from .solve import solve
 
         return solve(request, keychain, run)
+
+
+def _isolation(sandbox: Sandbox) -> str:
+    """How RUN is isolated here, and why no better."""
+    how = f"RUN is executed in {sandbox.rung.value}"
+    copying = "" if sandbox.overlay else "; layers are copied, since they cannot be stacked"
+    why = f" ({sandbox.reason})" if sandbox.reason else ""
+    return f"{how}{copying}{why}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +34,7 @@ from .graph import plan_stage
 from .images import Image, Images, Layer
 from .lazy import LazySandbox
 from .materials import Folder, Material
-from .operations import Annotate, ImageOrigin, Operation, Origin, StageOrigin
+from .operations import Annotate, Execute, ImageOrigin, Operation, Origin, StageOrigin, Transfer
 from .records import StepRecord
 from .scope import Base, Scope, StagePlan, fault
 from .steps import Steps
@@ -186,6 +187,9 @@ class _Build:
                 raise StepCancelledError("another stage failed")
             record: StepRecord | None = None
             if not isinstance(operation, Annotate):
+                for origin in _stages_read_by(operation):
+                    # Waited for here, so that the step's time is its own.
+                    self._start(origin.index).result()
                 name = f"{self.platform} {stage.index} {number}"
                 with self._task(name, operation.title, operation.lines) as task:
                     record = self.steps.carry_out(
@@ -294,6 +298,17 @@ class _Build:
                 if isinstance(source, Folder):
                     return source
                 return self.steps.images.find(source, self.platform).layers
+
+
+def _stages_read_by(operation: Operation) -> Iterator[StageOrigin]:
+    match operation:
+        case Transfer(origin=origin):
+            origins: tuple[Origin | None, ...] = (origin,)
+        case Execute(mounts=mounts):
+            origins = tuple(origin for _, origin in mounts)
+        case _:
+            origins = ()
+    return (origin for origin in origins if isinstance(origin, StageOrigin))
 
 
 def _history_line(operation: Operation, record: StepRecord | None, epoch: str | None) -> History:
