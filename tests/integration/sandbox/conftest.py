@@ -20,8 +20,8 @@ import pytest
 from attrs import Factory, define, field
 
 from buildpush.backends.native import launching
-from buildpush.backends.native.launcher import main
-from buildpush.backends.native.rootfs import LayerFile, RunJob, Rung, Sandbox
+from buildpush.backends.native.launcher import main, syscalls
+from buildpush.backends.native.rootfs import LayerFile, Rung, RunJob, Sandbox
 from buildpush.oci import Digest
 from buildpush.runtime import CancelToken, Environment
 
@@ -246,20 +246,55 @@ class _Forked:
             os.kill(self.pid, number)
 
 
-def _be_launcher(argv: Sequence[str], ends: Sequence[int], keep: Sequence[int]) -> None:
+def _keep_measuring() -> None:
+    """Have this fork's measurements saved before it ends, or loses sight of their file."""
     import coverage
 
     measured = coverage.Coverage.current()
-    leave = os._exit
+    if measured is None:
+        return
 
-    def save_and_leave(code: int) -> None:
-        with suppress(Exception):  # where the data file cannot be seen any more
-            assert measured is not None
-            measured.stop()
-            measured.save()
-        leave(code)
+    def saving(call: Callable[..., object]) -> Callable[..., object]:
+        def save_and_call(*arguments: object) -> object:
+            with suppress(Exception):  # where the data file cannot be seen or written any more
+                measured.stop()
+                measured.save()
+            measured.start()
+            return call(*arguments)
 
-    os._exit = save_and_leave  # type: ignore[assignment]
+        return save_and_call
+
+    for module, name in ((os, "_exit"), (os, "chroot"), (syscalls, "pivot_root"), (os, "execve")):
+        setattr(module, name, saving(getattr(module, name)))
+
+
+@pytest.fixture
+def forked() -> Callable[[Callable[[], object]], tuple[int, str]]:
+    """Call something in a fork of this process; its exit code, and what it wrote or returned."""
+
+    def call(body: Callable[[], object]) -> tuple[int, str]:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _keep_measuring()
+            os.close(reader)
+            os.dup2(writer, 2)
+            try:
+                os.write(writer, f"{body()}".encode())
+            except BaseException as error:  # noqa: BLE001 - a fork must not run on
+                os.write(writer, f"{type(error).__name__}: {error}".encode())
+            finally:
+                os._exit(99)
+        os.close(writer)
+        with os.fdopen(reader) as said:
+            text = said.read()
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+    return call
+
+
+def _be_launcher(argv: Sequence[str], ends: Sequence[int], keep: Sequence[int]) -> None:
+    _keep_measuring()
     code = 1
     try:
         os.setsid()

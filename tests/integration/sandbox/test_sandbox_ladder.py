@@ -18,10 +18,9 @@ from attrs import evolve
 from buildpush.backends.native.rootfs import Rung, Sandbox
 
 if TYPE_CHECKING:
-    from conftest import Bench, LayerMaker
-
     from buildpush.backends.native.rootfs import LayerFile
     from buildpush.runtime import Environment
+    from conftest import Bench, LayerMaker
 
 pytestmark = pytest.mark.needs_root
 

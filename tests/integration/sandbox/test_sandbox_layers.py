@@ -143,7 +143,7 @@ def test_a_layer_that_is_not_what_its_name_says_is_refused(
     """And nothing of it is kept."""
     any_bench.layers = (layer().add("x", b"").done(claim="sha256:" + "0" * 64),)
 
-    with pytest.raises(BuildError, match="layer sha256:0{64} is corrupt: its content hashes to"):
+    with pytest.raises(BuildError, match=r"layer sha256:0{64} is corrupt: its content hashes to"):
         any_bench.sh("true")
 
     assert [path for path in (folder / "layers").iterdir() if path.is_dir()] == []
@@ -159,7 +159,7 @@ def test_bytes_that_are_no_tar_are_refused(any_bench: Bench, tmp_path: Path) -> 
     )
     any_bench.layers = (bad,)
 
-    with pytest.raises(BuildError, match="layer sha256:[0-9a-f]{64} cannot be unpacked"):
+    with pytest.raises(BuildError, match=r"layer sha256:[0-9a-f]{64} cannot be unpacked"):
         any_bench.sh("true")
 
 

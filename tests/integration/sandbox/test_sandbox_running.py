@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,6 @@ from buildpush.errors import BuildError, UnsupportedFeatureError
 from buildpush.plan.values import Ulimit
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Bench
 
 pytestmark = pytest.mark.needs_root
@@ -177,7 +176,7 @@ def test_the_default_network_is_the_hosts(bench: Bench) -> None:
     """The same interfaces."""
     outcome = bench.sh("ls /sys/class/net")
 
-    assert sorted(outcome.stdout) == sorted(os.listdir("/sys/class/net"))
+    assert sorted(outcome.stdout) == sorted(path.name for path in Path("/sys/class/net").iterdir())
 
 
 def test_a_pid_namespace_shows_only_the_commands_own(bench: Bench) -> None:
@@ -233,10 +232,9 @@ def test_what_a_command_left_running_is_gone(any_bench: Bench) -> None:
 def processes(marker: str) -> list[str]:
     """Command lines that hold *marker* as a word."""
     found: list[str] = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read().decode(errors="replace").split("\0")
+            words = (place / "cmdline").read_text(errors="replace").split("\0")
         except OSError:
             continue
         if marker in words:

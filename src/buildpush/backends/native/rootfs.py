@@ -166,7 +166,7 @@ class Sandbox:
 
         mounted = [layer for mount in job.mounts for layer in mount.layers or ()]
         launch = Launch(
-            job=self.job("run", work, **_encode(job, layers, layers_root)),
+            job=self.job("run", work, **encode(job, layers, layers_root)),
             environment=self.environment,
             cancel=cancel,
             layers={str(layer.diff_id): layer for layer in (*layers, *mounted)},
@@ -176,7 +176,7 @@ class Sandbox:
         )
         verdict = launch()
         if verdict.exit_code is None or not verdict.done:
-            raise _failure(verdict, tail)
+            raise failure(verdict, tail)
         return verdict.exit_code
 
     def remove(self, path: Path) -> None:
@@ -191,7 +191,7 @@ class Sandbox:
                 cancel=CancelToken(),
             )()
         if not verdict.done:
-            raise _failure(verdict, ())
+            raise failure(verdict, ())
 
     def _check(self, job: RunJob) -> None:
         if self.rung is Rung.NONE:
@@ -220,7 +220,7 @@ def _chroot_of(work: Path) -> Path:
     return work.resolve() / "sandbox" / "root" / "plain"
 
 
-def _encode(job: RunJob, layers: Sequence[LayerFile], layers_root: Path) -> dict[str, Any]:
+def encode(job: RunJob, layers: Sequence[LayerFile], layers_root: Path) -> dict[str, Any]:
     """*job* as the launcher reads it."""
     return {
         "layers": [str(layer.diff_id) for layer in layers],
@@ -255,7 +255,7 @@ def _encode_mount(mount: JobMount, workdir: str) -> dict[str, Any]:
     }
 
 
-def _failure(verdict: Verdict, tail: Sequence[str] | deque[str]) -> BuildError:
+def failure(verdict: Verdict, tail: Sequence[str] | deque[str]) -> BuildError:
     if verdict.error:
         return BuildError(verdict.error)
     said = f": {' / '.join(tail)}" if tail else ""
@@ -274,7 +274,7 @@ def _try(rung: Rung, environment: Environment, cancel: CancelToken) -> tuple[San
         if fault:
             return None, fault
     sandbox = Sandbox(rung=rung, environment=environment, ids=ids)
-    place = _writable(environment)
+    place = place_to_try(environment)
     work = Path(tempfile.mkdtemp(prefix="probe-", dir=place))
     try:
         verdict = Launch(
@@ -285,13 +285,13 @@ def _try(rung: Rung, environment: Environment, cancel: CancelToken) -> tuple[San
     finally:
         paths.remove_tree(str(work))
     if not verdict.done:
-        return None, _explain(rung, str(_failure(verdict, ())))
+        return None, explain(rung, str(failure(verdict, ())))
     reason = str(verdict.answer["reason"])
     noted = f"layers are copied, not stacked: {reason}" if reason else ""
     return evolve(sandbox, overlay=bool(verdict.answer["overlay"]), reason=noted), ""
 
 
-def _writable(environment: Environment) -> Path:
+def place_to_try(environment: Environment) -> Path:
     """A folder to try things in: of the file system that builds will use, if possible."""
     try:
         environment.cache.mkdir(parents=True, exist_ok=True)
@@ -300,7 +300,7 @@ def _writable(environment: Environment) -> Path:
     return environment.cache
 
 
-def _explain(rung: Rung, fault: str) -> str:
+def explain(rung: Rung, fault: str) -> str:
     match rung:
         case Rung.NAMESPACES:
             return (

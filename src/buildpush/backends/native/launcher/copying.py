@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -48,8 +49,8 @@ def move(source: str, target: str) -> None:
     """Move *source* to *target*, by a copy where the two are on different file systems."""
     try:
         os.rename(source, target)
-    except OSError:
-        if os.lstat(source).st_dev == os.lstat(os.path.dirname(target)).st_dev:
+    except OSError as error:
+        if error.errno != errno.EXDEV:
             raise
         copy_tree(source, target, without="")
         paths.remove_tree(source)

@@ -127,13 +127,9 @@ def become(identity: Identity) -> None:
         os.setresgid(identity.gid, identity.gid, identity.gid)
     except OSError as error:
         raise SetUpError(f"group {identity.gid} cannot be taken here: {error}") from error
-    bounded = identity.uid != 0
-    if not bounded:
-        syscalls.limit_capabilities(CAPABILITIES)
     try:
-        if bounded:
-            # The bounding set goes while there is still a right to change it.
-            syscalls.limit_capabilities(CAPABILITIES)
+        # Before the user changes: then there is no right to change the bounding set any more.
+        syscalls.limit_capabilities(CAPABILITIES)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
         raise SetUpError(f"user {identity.uid} cannot be taken here: {error}") from error

@@ -40,9 +40,9 @@ def unpacked(diff_id: str, layers_root: str, work: str, style: Style, fetch: Fet
     os.chmod(f"{draft}/root", 0o755)
     with Unpacker(f"{draft}/root", style) as unpacker:
         unpacker.apply(fetch(diff_id), diff_id)
-        about = {"implicit": sorted(unpacker.implicit), "boot": _boot()}
+        note = {"implicit": sorted(unpacker.implicit), "boot": _boot()}
     with open(f"{draft}/about.json", "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(about, file, ensure_ascii=False)
+        json.dump(note, file, ensure_ascii=False)
     with _locked(layers_root):
         if not _is_sound(final):
             if paths.is_directory(final):
@@ -58,7 +58,7 @@ def _is_sound(folder: str) -> bool:
     power cut may leave empty files behind, and a copy of the cache that was carried here from
     another machine may have lost its owners: neither has this machine's boot id.
     """
-    return paths.is_directory(folder) and _about(folder).get("boot") == _boot()
+    return paths.is_directory(folder) and about(folder).get("boot") == _boot()
 
 
 def _boot() -> str:
@@ -76,18 +76,19 @@ def _locked(folder: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _about(folder: str) -> dict[str, Any]:
+def about(folder: str) -> dict[str, Any]:
+    """What was noted of the unpacked layer in *folder*; nothing when that cannot be read."""
     try:
         with open(f"{folder}/about.json", encoding="utf-8", errors="surrogateescape") as file:
-            about: dict[str, Any] = json.load(file)
+            note: dict[str, Any] = json.load(file)
     except (OSError, ValueError):
         return {}
-    return about
+    return note
 
 
 def implicit_directories(folder: str) -> list[str]:
     """The directories of an unpacked layer that its tar does not describe."""
-    names: list[str] = _about(folder)["implicit"]
+    names: list[str] = about(folder)["implicit"]
     return names
 
 

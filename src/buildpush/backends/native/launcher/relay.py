@@ -44,17 +44,22 @@ def serve(listener: socket.socket, agent: str) -> NoReturn:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     while True:
-        for key, _ in selector.select():
-            if key.fileobj is listener:
-                accept(selector, listener, agent)
-                continue
-            one, other = key.fileobj, key.data
-            assert isinstance(one, socket.socket) and isinstance(other, socket.socket)
-            if not pass_on(one, other):
-                for end in (one, other):
-                    with contextlib.suppress(KeyError, ValueError):
-                        selector.unregister(end)
-                    end.close()
+        turn(selector, listener, agent)
+
+
+def turn(selector: selectors.BaseSelector, listener: socket.socket, agent: str) -> None:
+    """Wait until somebody has something to say, and see to everybody who has."""
+    for key, _ in selector.select():
+        if key.fileobj is listener:
+            accept(selector, listener, agent)
+            continue
+        one, other = key.fileobj, key.data
+        assert isinstance(one, socket.socket) and isinstance(other, socket.socket)
+        if not pass_on(one, other):
+            for end in (one, other):
+                with contextlib.suppress(KeyError, ValueError):
+                    selector.unregister(end)
+                end.close()
 
 
 def accept(selector: selectors.BaseSelector, listener: socket.socket, agent: str) -> None:

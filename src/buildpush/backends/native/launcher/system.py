@@ -160,12 +160,12 @@ def _mask(root: str) -> None:
 def mounted_below(folder: str) -> list[str]:
     """Where in *folder* something is mounted, the innermost and latest first."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [_unescaped(line.split()[4]) for line in file]
+        points = [unescaped(line.split()[4]) for line in file]
     return [point for point in reversed(points) if point.startswith(f"{folder}/")]
 
 
-def _unescaped(text: str) -> str:
-    """*text* of a mount table, in which blanks and backslashes are octal numbers."""
+def unescaped(text: str) -> str:
+    """Return *text* of a mount table, in which blanks and backslashes are octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
