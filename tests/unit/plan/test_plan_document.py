@@ -13,13 +13,11 @@ from pydantic import SecretStr
 
 from buildpush.errors import PlanError
 from buildpush.plan import Plan
-from buildpush.plan.reference import settings_page
 from buildpush.plan.wants import shown
 from buildpush.spec import FromEnv
 
 Planner = Callable[..., Plan]
 CANARY = "c4nary-s3cret"
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
 
 DOCKERFILE = """\
 FROM golang:1.22 AS build
@@ -152,20 +150,3 @@ def test_the_request_gets_its_files_when_the_run_has_them(plan: Planner) -> None
 def test_a_value_is_shown_in_words(value: object, text: str) -> None:
     """Without what looks like a secret."""
     assert shown(value) == text
-
-
-def test_the_settings_page_is_up_to_date() -> None:
-    """It is written from the model: ``PAGE.write_text(settings_page())``."""
-    assert PAGE.read_text(encoding="utf-8") == settings_page()
-
-
-def test_every_row_of_the_settings_page_has_its_cells() -> None:
-    """No value of a setting breaks the table."""
-    tables: list[list[int]] = [[]]
-    for line in settings_page().splitlines():
-        if line.startswith("|"):
-            tables[-1].append(line.replace("\\|", "").count("|"))
-        elif tables[-1]:
-            tables.append([])
-
-    assert [len(set(counts)) for counts in tables if counts] == [1, 1]
