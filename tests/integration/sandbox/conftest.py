@@ -257,9 +257,7 @@ def _keep_measuring() -> None:
     def saving(call: Callable[..., object]) -> Callable[..., object]:
         def save_and_call(*arguments: object) -> object:
             with suppress(Exception):  # where the data file cannot be seen or written any more
-                measured.stop()
                 measured.save()
-            measured.start()
             return call(*arguments)
 
         return save_and_call
