@@ -32,10 +32,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict and basedpyright, on the package and on the public API as it is used."""
+    """Types: mypy --strict and basedpyright, on the package and its public API in use."""
     session.install("-e", ".", *group("type", "test"))
     session.run("mypy")
-    session.run("basedpyright", "--warnings")
+    # Named, or it would take a .venv it finds here for the one to look into.
+    session.run("basedpyright", "--warnings", "--pythonpath", f"{session.bin}/python")
 
 
 @nox.session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Final
 
@@ -23,16 +23,16 @@ from ..runtime import CancelToken
 
 __all__ = ["EXIT_CODES", "main"]
 
-EXIT_CODES: Final[tuple[tuple[type[BuildpushError], int], ...]] = (
-    (SpecError, 2),
-    (PlanError, 3),
-    (AuthError, 4),
-    (BuildError, 5),
-    (RegistryError, 6),
-    (StepTimeoutError, 7),
-    (StepCancelledError, 130),
-    (BuildpushError, 1),
-)
+EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
+    BuildpushError: 1,
+    SpecError: 2,
+    PlanError: 3,
+    AuthError: 4,
+    BuildError: 5,
+    RegistryError: 6,
+    StepTimeoutError: 7,
+    StepCancelledError: 130,
+}
 """What each branch of the error tree exits with; 0 is success, 2 is also argparse's own."""
 
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"buildpush: {error.report()}", file=sys.stderr)
         if caught:
             return 128 + caught[0]
-        return next(code for kind, code in EXIT_CODES if issubclass(type(error), kind))
+        return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
