@@ -53,6 +53,7 @@ class Scene:
         assert marked_processes() == []
         assert mount_points() == mounts
         assert list(self.temporary.iterdir()) == []
+        assert list(Path(os.environ["BUILDPUSH_CACHE"], "native", "v1", "work").iterdir()) == []
         assert self.registry.tags("acme/app") == ()
 
 

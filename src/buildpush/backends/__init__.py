@@ -79,8 +79,8 @@ def choose(
 ) -> tuple[Backend, Plan]:
     """The first of *names* that is installed, works here and can carry out the plan.
 
-    The plan keeps the reasons why earlier ones were passed over. With one name its own error is
-    raised; with several, a `PlanError` that lists every refusal, in order.
+    The plan keeps the reasons why earlier ones were passed over. Where only one could be asked,
+    its own error is raised; else a `PlanError` that lists every refusal, in order.
     """
     refusals: list[tuple[str, BuildpushError]] = []
     for name in names:
@@ -90,12 +90,12 @@ def choose(
             backend = catalog.load(name)
             made = plan(backend.probe())
         except PlanError as error:
-            if len(names) == 1:
-                raise
             refusals.append((name, error))
         else:
             passed_over = tuple(f"{refused}: {error.message}" for refused, error in refusals)
             return backend, evolve(made, passed_over=passed_over)
+    if len(refusals) == 1:
+        raise refusals[0][1]
     reasons = "; ".join(f"{name}: {error.message}" for name, error in refusals)
     raise PlanError(
         f"no backend can do this here: {reasons or 'none is installed'}",

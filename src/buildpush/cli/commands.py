@@ -100,10 +100,14 @@ def _finding_lines(finding: Finding) -> Iterable[str]:
     platforms = ", ".join(map(str, found.platforms)) or "none"
     yield f"{finding.name} {found.version}: ready (RUN for {platforms})"
     yield from (f"    {remark}" for remark in found.remarks)
+    missing: dict[str, list[str]] = {}
     for feature in Feature:
         if feature not in found.features:
-            why = found.notes.get(feature)
-            yield f"    cannot {feature.value}{f': {why}' if why else ''}"
+            missing.setdefault(found.notes.get(feature, ""), []).append(feature.value)
+    for why, features in missing.items():
+        yield from (f"    cannot {feature}" for feature in features)
+        if why:
+            yield f"        since: {why}"
 
 
 def _finding_to_json(finding: Finding) -> dict[str, object]:

@@ -9,16 +9,16 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack, cast
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 from attrs import evolve
-from pydantic import ConfigDict, SkipValidation
+from pydantic import ConfigDict, PlainValidator
 
-from ..auth import Chain, Keychain, PullOnly
+from ..auth import Chain, Credential, Keychain, PullOnly
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
 from ..errors import SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned
@@ -34,11 +34,32 @@ def _ignore(_: Event) -> None:
     """The display of somebody who does not look."""
 
 
+def _read_backend(value: object) -> str | Backend:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Backend) and not isinstance(value, type):
+        return value
+    raise ValueError("expected the name of a backend, or an object with probe() and build()")
+
+
+def _read_keychains(value: object) -> tuple[Keychain, ...]:
+    if isinstance(value, Credential):
+        raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
+    if isinstance(value, Keychain):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected keychains: objects with resolve(repository, access)")
+    found: list[Keychain] = []
+    for item in cast("Sequence[object]", value):
+        found.extend(_read_keychains(item))
+    return tuple(found)
+
+
 class BuildAndPushArguments(StepArguments, total=False):
     """The keyword arguments of `BuildAndPushStep`."""
 
     backend: str | Backend
-    auth: Sequence[Keychain]
+    auth: Keychain | Sequence[Keychain]
 
 
 class BuildAndPushStep(StepSpec):
@@ -53,8 +74,8 @@ class BuildAndPushStep(StepSpec):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    backend: Annotated[str | Backend, SkipValidation] = "auto"
-    auth: Annotated[Sequence[Keychain], SkipValidation] = ()
+    backend: Annotated[str | Backend, PlainValidator(_read_backend)] = "auto"
+    auth: Annotated[tuple[Keychain, ...], PlainValidator(_read_keychains)] = ()
 
     if TYPE_CHECKING:
 

@@ -85,11 +85,25 @@ def test_auto_takes_the_first_that_can(step: BuildAndPushStep) -> None:
 
 def test_auto_without_any_lists_every_refusal(step: BuildAndPushStep) -> None:
     """One error, all the reasons, in order."""
-    entries = dict(BackendCatalog.discover().entries)
-    with pytest.raises(PlanError, match="native: native cannot") as caught:
-        choose(("native", "docker"), BackendCatalog(entries), planner(step, "native"))  # type: ignore[arg-type]
+    entries = BackendCatalog.discover().entries
+    both = BackendCatalog(
+        {**entries, "docker": catalog(docker="no_such_module:B").entries["docker"]}
+    )
 
+    with pytest.raises(PlanError) as caught:
+        choose(("native", "docker"), both, planner(step, "native"))  # type: ignore[arg-type]
+
+    assert caught.value.message == (
+        "no backend can do this here: native: native cannot;"
+        " docker: backend 'docker' cannot be imported: No module named 'no_such_module'"
+    )
     assert caught.value.hint == "take another"
+
+
+def test_auto_with_one_backend_raises_its_error(step: BuildAndPushStep) -> None:
+    """Where only one could be asked, its own class and words are worth more."""
+    with pytest.raises(UnsupportedFeatureError, match="native cannot"):
+        choose(("native", "docker"), BackendCatalog.discover(), planner(step, "native"))  # type: ignore[arg-type]
 
 
 def test_one_name_raises_its_own_error(step: BuildAndPushStep) -> None:

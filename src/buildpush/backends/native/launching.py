@@ -122,7 +122,7 @@ class Launch:
             if self._fault is None:
                 try:
                     self.on_line(stream, raw.decode("utf-8", "replace").rstrip("\r\n"))
-                except BaseException as error:  # noqa: BLE001 - raised again in the caller's own thread
+                except BaseException as error:  # noqa: BLE001 - raised again by the caller
                     self._fault = error
 
     def _listen(self, child: Child, messages: Iterable[bytes], difference: BinaryIO) -> None:
@@ -132,7 +132,7 @@ class Launch:
                 case {"want": str(diff_id)}:
                     self._feed(child, self.layers[diff_id])
                 case {"init": int(pid)}:
-                    with suppress(ProcessLookupError):
+                    with suppress(OSError):  # it has gone already, or the kernel has no pidfds
                         self._init = os.pidfd_open(pid)
                 case {"exit": int(code)}:
                     self._verdict.exit_code = code

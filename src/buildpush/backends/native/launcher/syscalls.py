@@ -75,7 +75,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Put what *source* and *kind* name on *target*; all arguments are those of the system call."""
+    """Put what *source* and *kind* name on *target*; all as the system call takes them."""
     _checked(
         _libc().mount(
             os.fsencode(source),

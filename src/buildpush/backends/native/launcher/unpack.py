@@ -1,7 +1,7 @@
 """A layer's tar into a folder: as an overlay's lower directory, or over the layers below it.
 
-What the OCI image-spec (“layer.md”, “Applying Changesets”) asks for, with one rule on top: an
-entry's parents are resolved inside the folder, and no step ever follows a symlink out of it.
+What the OCI image-spec (“layer.md”, “Applying Changesets”) asks for, with one rule on top: the
+parents of an entry are resolved inside the folder, and no step ever follows a symlink out of it.
 """
 
 from __future__ import annotations
