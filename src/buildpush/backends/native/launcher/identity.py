@@ -96,11 +96,6 @@ def _read(root: str, name: str) -> str:
         return file.read()
 
 
-def home_of(uid: int, root: str) -> str:
-    """The home of *uid* as the image knows it; ``/`` when it does not."""
-    return lookup(str(uid), _read(root, "etc/passwd"), "").home
-
-
 def surroundings(env: Mapping[str, str], identity: Identity) -> dict[str, str]:
     """*env* with the PATH and HOME that a command gets when the image sets none."""
     return {"PATH": DEFAULT_PATH, **env, "HOME": env.get("HOME") or identity.home}
