@@ -25,9 +25,7 @@ __all__ = [
     "Origin",
     "Resolution",
     "ResolvedStage",
-    "base_images",
     "find_target",
-    "needed_stages",
     "resolve",
 ]
 
@@ -78,46 +76,6 @@ def resolve(
         arguments=arguments,
         platform=platform,
     )
-
-
-def needed_stages(
-    dockerfile: Dockerfile,
-    target: str | None = None,
-    *,
-    build_args: Mapping[str, str] | None = None,
-    platform: Platform | None = None,
-    build_platform: Platform | None = None,
-    contexts: Collection[str] = (),
-) -> tuple[int, ...]:
-    """The indexes of the stages *target* needs, itself included, ascending; see `resolve`."""
-    return resolve(
-        dockerfile,
-        target=target,
-        build_args=build_args,
-        platform=platform,
-        build_platform=build_platform,
-        contexts=contexts,
-    ).needed
-
-
-def base_images(
-    dockerfile: Dockerfile,
-    target: str | None = None,
-    *,
-    build_args: Mapping[str, str] | None = None,
-    platform: Platform | None = None,
-    build_platform: Platform | None = None,
-    contexts: Collection[str] = (),
-) -> tuple[BaseImage, ...]:
-    """The images *target* needs, from FROM, COPY --from and mounts; see `resolve`."""
-    return resolve(
-        dockerfile,
-        target=target,
-        build_args=build_args,
-        platform=platform,
-        build_platform=build_platform,
-        contexts=contexts,
-    ).base_images
 
 
 def find_target(dockerfile: Dockerfile, target: str | None) -> int:

@@ -185,11 +185,7 @@ class BuildAndPushStep(StepSpec):
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
             keychain = Chain((*self.auth, signed_in))
-            request = evolve(
-                plan.request,
-                secrets=write_secrets(plan.secrets, run),
-                ssh=find_agents(plan.ssh, run),
-            )
+            request = plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run))
             run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
             direct = request.delivery is Delivery.DIRECT
             artifact = chosen.build(request, keychain if direct else PullOnly(keychain), run)

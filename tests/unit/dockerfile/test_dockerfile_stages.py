@@ -4,7 +4,7 @@ import pytest
 
 from buildpush.dockerfile import parse
 from buildpush.dockerfile.instructions import Copy, Lines, Run
-from buildpush.dockerfile.stages import base_images, find_target, needed_stages, resolve
+from buildpush.dockerfile.stages import find_target, resolve
 from buildpush.errors import DockerfileError, SourceEvidence
 from buildpush.oci import ImageReference, Platform
 
@@ -70,12 +70,13 @@ def test_an_unknown_target_is_refused(target: str, message: str) -> None:
 )
 def test_only_what_a_target_reaches_is_needed(target: str | None, needed: tuple[int, ...]) -> None:
     """By FROM, by COPY --from with a name or an index, and by mounts."""
-    assert needed_stages(parse(DOCKERFILE), target) == needed
+    assert resolve(parse(DOCKERFILE), target=target).needed == needed
 
 
 def test_base_images_come_with_their_platform_and_line() -> None:
     """FROM builds for its own platform; what is copied from is for the target."""
-    images = base_images(parse(DOCKERFILE), "final", platform=ARM64, build_platform=AMD64)
+    resolution = resolve(parse(DOCKERFILE), target="final", platform=ARM64, build_platform=AMD64)
+    images = resolution.base_images
 
     assert [(i.stage, i.name, i.reference, i.platform, i.lines.first) for i in images] == [
         (0, "golang:1.24", ImageReference.parse("golang:1.24"), AMD64, 2),
@@ -145,8 +146,8 @@ def test_triggers_of_the_stage_below_come_first() -> None:
 
     assert [type(i) for i in resolution.stages[2].instructions] == [Copy, Run]
     assert resolution.stages[3].instructions == ()
-    assert needed_stages(parse(text), "mid") == (0, 1, 2)
-    assert needed_stages(parse(text), "base") == (1,)
+    assert resolve(parse(text), target="mid").needed == (0, 1, 2)
+    assert resolve(parse(text), target="base").needed == (1,)
 
 
 def test_build_contexts_replace_images_and_stages() -> None:
@@ -224,7 +225,7 @@ def test_a_later_stage_matters_only_to_a_stage_that_is_needed() -> None:
     """BuildKit does not look into the others."""
     text = "FROM a AS x\nCOPY --from=y / /\nFROM b AS y"
 
-    assert needed_stages(parse(text), "y") == (1,)
+    assert resolve(parse(text), target="y").needed == (1,)
 
 
 def test_a_stage_in_the_wrong_case_is_hinted_at() -> None:
@@ -241,7 +242,7 @@ def test_many_stages_are_no_problem() -> None:
         f"FROM b AS s{n}\nCOPY --from=s{n - 1} / /\n" for n in range(1, 1500)
     )
 
-    assert len(needed_stages(parse(text))) == 1500
+    assert len(resolve(parse(text)).needed) == 1500
 
 
 def test_lines_are_those_of_the_instruction() -> None:
