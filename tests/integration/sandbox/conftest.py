@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from attrs import Factory, define, field
 
-from buildpush.backends.native import launching
-from buildpush.backends.native.launcher import main, syscalls
-from buildpush.backends.native.rootfs import LayerFile, Rung, RunJob, Sandbox
+from buildpush.backends.native.sandbox import launching
+from buildpush.backends.native.sandbox.launcher import main, syscalls
+from buildpush.backends.native.sandbox.rootfs import LayerFile, Rung, RunJob, Sandbox
 from buildpush.oci import Digest
 from buildpush.runtime import CancelToken, Environment
 

@@ -161,7 +161,7 @@ def test_extended_attributes_are_kept_and_an_overlays_own_are_not(
 
 def test_what_is_left_in_a_mount_point_stays(any_bench: Bench) -> None:
     """Only stubs that are still empty are removed: the rest is the command's own work."""
-    from buildpush.backends.native.rootfs import JobMount
+    from buildpush.backends.native.sandbox.rootfs import JobMount
 
     mount = JobMount(kind="tmpfs", target="/made/here/deep")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildpush.backends.native.rootfs import JobMount, RunJob, Sandbox
+from buildpush.backends.native.sandbox.rootfs import JobMount, RunJob, Sandbox
 from buildpush.errors import BuildError, StepCancelledError
 from buildpush.runtime import CancelToken
 
@@ -38,7 +38,7 @@ def processes(marker: str) -> list[int]:
 
 def launchers() -> list[int]:
     """The ids of the launcher that this process has started, and of its forks after it."""
-    from buildpush.backends.native.launcher.processes import descendants
+    from buildpush.backends.native.sandbox.launcher.processes import descendants
 
     return [pid for pid in descendants(os.getpid()) if _is_launcher(pid)]
 
@@ -48,7 +48,7 @@ def _is_launcher(pid: int) -> bool:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"sandbox.py" in line or b"pytest" in line
+    return b"front.py" in line or b"pytest" in line
 
 
 def mounts() -> list[str]:
@@ -143,7 +143,7 @@ def test_a_killed_parent_takes_everything_with_it(bench: Bench, folder: Path) ->
     layer = bench.layers[0]
     program = f"""
         import pathlib, sys
-        from buildpush.backends.native.rootfs import LayerFile, RunJob, Rung, Sandbox
+        from buildpush.backends.native.sandbox.rootfs import LayerFile, RunJob, Rung, Sandbox
         from buildpush.oci import Digest
         from buildpush.runtime import CancelToken, Environment
         folder = pathlib.Path({str(folder)!r})

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native.rootfs import Rung, Sandbox
+from buildpush.backends.native.sandbox.rootfs import Rung, Sandbox
 
 if TYPE_CHECKING:
-    from buildpush.backends.native.rootfs import LayerFile
+    from buildpush.backends.native.sandbox.rootfs import LayerFile
     from buildpush.runtime import Environment
     from conftest import Bench, LayerMaker
 
@@ -44,7 +44,7 @@ LISTING = [
 # What the tests below run as somebody else: a build with one RUN, told on stdout as JSON.
 PROGRAM = """
 import io, json, pathlib, sys, tarfile
-from buildpush.backends.native.rootfs import JobMount, LayerFile, RunJob, Rung, Sandbox
+from buildpush.backends.native.sandbox.rootfs import JobMount, LayerFile, RunJob, Rung, Sandbox
 from buildpush.errors import BuildpushError
 from buildpush.oci import Digest
 from buildpush.runtime import CancelToken, Environment

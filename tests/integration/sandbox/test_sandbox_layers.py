@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native.rootfs import JobMount
+from buildpush.backends.native.sandbox.rootfs import JobMount
 from buildpush.errors import BuildError
 from buildpush.oci import Digest
 
@@ -266,7 +266,7 @@ def test_an_upper_directory_on_an_overlay_falls_back_to_a_copy(
     bench: Bench, tmp_path: Path, folder: Path
 ) -> None:
     """As inside of a container, whose own root is one: the difference is the same."""
-    from buildpush.backends.native.launcher import syscalls
+    from buildpush.backends.native.sandbox.launcher import syscalls
 
     for name in ("lower", "upper", "scratch", "merged"):
         (tmp_path / name).mkdir()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buildpush.backends.native.rootfs import JobMount
+from buildpush.backends.native.sandbox.rootfs import JobMount
 from buildpush.errors import BuildError
 
 if TYPE_CHECKING:

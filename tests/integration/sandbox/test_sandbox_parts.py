@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.native.launcher import (
+from buildpush.backends.native.sandbox.launcher import (
     command,
     identity,
     namespaces,
     syscalls,
     system,
 )
-from buildpush.backends.native.launcher.identity import Identity
+from buildpush.backends.native.sandbox.launcher.identity import Identity
 
 pytestmark = pytest.mark.needs_root
 Forked = Callable[[Callable[[], object]], tuple[int, str]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from buildpush.backends.native.config import DEFAULT_PATH, empty_image
-from buildpush.backends.native.graph import plan_stage
-from buildpush.backends.native.operations import (
+from buildpush.backends.native.recipe.config import DEFAULT_PATH, empty_image
+from buildpush.backends.native.recipe.graph import plan_stage
+from buildpush.backends.native.recipe.operations import (
     Annotate,
     Execute,
     ImageOrigin,
@@ -16,7 +16,7 @@ from buildpush.backends.native.operations import (
     StageOrigin,
     Transfer,
 )
-from buildpush.backends.native.scope import Base, Scope, StagePlan
+from buildpush.backends.native.recipe.scope import Base, Scope, StagePlan
 from buildpush.dockerfile import Dockerfile, parse
 from buildpush.dockerfile.arguments import global_arguments
 from buildpush.errors import DockerfileError, SourceEvidence

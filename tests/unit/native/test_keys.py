@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native.keys import (
+from buildpush.backends.native.recipe.keys import (
     LayerForm,
     RunLimits,
     chain,
@@ -15,8 +15,8 @@ from buildpush.backends.native.keys import (
     execute_key,
     transfer_key,
 )
-from buildpush.backends.native.mounts import MountSpec
-from buildpush.backends.native.operations import (
+from buildpush.backends.native.recipe.mounts import MountSpec
+from buildpush.backends.native.recipe.operations import (
     Execute,
     ImageOrigin,
     InlineFile,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native.config import (
+from buildpush.backends.native.recipe.config import (
     DEFAULT_PATH,
     apply,
     dated,
@@ -14,7 +14,7 @@ from buildpush.backends.native.config import (
     join_path,
     with_path,
 )
-from buildpush.backends.native.scope import Base
+from buildpush.backends.native.recipe.scope import Base
 from buildpush.dockerfile.instructions import (
     Cmd,
     Entrypoint,

@@ -14,9 +14,9 @@ from types import ModuleType
 
 import pytest
 
-from buildpush.backends.native import sandbox
-from buildpush.backends.native.launcher import (
+from buildpush.backends.native.sandbox.launcher import (
     copying,
+    front,
     main,
     relay,
     wire,
@@ -156,15 +156,14 @@ def test_the_front_door_loads_nothing_of_the_packages_around(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Stand-ins lead to the same folders."""
-    native = Path(str(sandbox.__file__)).parent
-    modules = sandbox.stand_ins(str(native))
+    modules = front.stand_ins(str(Path(front.__file__).parent))
     called: list[tuple[int, int]] = []
     for name in modules:
         monkeypatch.setitem(sys.modules, name, sys.modules[name])
-    monkeypatch.setattr(sys, "argv", ["sandbox.py", "3", "4"])
+    monkeypatch.setattr(sys, "argv", ["front.py", "3", "4"])
     monkeypatch.setattr(main, "main", lambda control, out: called.append((control, out)))
 
-    sandbox.launch()
+    front.launch()
 
     assert called == [(3, 4)]
     assert (Path(modules["buildpush.oci"].__path__[0]) / "tar.py").is_file()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.native.launcher import identity
-from buildpush.backends.native.launcher.identity import Identity, lookup
-from buildpush.backends.native.launcher.wire import SetUpError
+from buildpush.backends.native.sandbox.launcher import identity
+from buildpush.backends.native.sandbox.launcher.identity import Identity, lookup
+from buildpush.backends.native.sandbox.launcher.wire import SetUpError
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 # a comment:x:9:9

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.native.launcher import (
+from buildpush.backends.native.sandbox.launcher import (
     command,
     overlay,
     paths,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.native.launcher import difference, layers
-from buildpush.backends.native.launcher.unpack import Unpacker
-from buildpush.backends.native.launcher.wire import NotOverlayError, SetUpError
+from buildpush.backends.native.sandbox.launcher import difference, layers
+from buildpush.backends.native.sandbox.launcher.unpack import Unpacker
+from buildpush.backends.native.sandbox.launcher.wire import NotOverlayError, SetUpError
 from buildpush.oci import tar
 
 _NOW = 1_600_000_000_000_000_000

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native import rootfs
-from buildpush.backends.native.launching import Launch
-from buildpush.backends.native.rootfs import JobMount, Rung, RunJob, Sandbox
+from buildpush.backends.native.sandbox import rootfs
+from buildpush.backends.native.sandbox.launching import Launch
+from buildpush.backends.native.sandbox.rootfs import JobMount, Rung, RunJob, Sandbox
 from buildpush.errors import (
     BackendUnavailableError,
     BuildError,

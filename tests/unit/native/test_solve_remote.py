@@ -309,7 +309,7 @@ def test_git_sources_are_checked_out(workshop: Workshop, tmp_path: Path) -> None
     """At a ref, without .git; a repository that is not there fails with git's words."""
     from buildpush.backends.native.adding import Adding
     from buildpush.backends.native.copying.sources import Source
-    from buildpush.backends.native.operations import Transfer
+    from buildpush.backends.native.recipe.operations import Transfer
     from buildpush.dockerfile.instructions import Lines
 
     origin = tmp_path / "origin"

@@ -14,7 +14,7 @@ from ...plan import BuildRequest, Capabilities, Feature, LayoutArtifact
 from ...runtime import Environment, Run
 
 if TYPE_CHECKING:
-    from .rootfs import Sandbox
+    from .sandbox.rootfs import Sandbox
 
 __all__ = ["NativeBackend"]
 
@@ -59,7 +59,7 @@ class NativeBackend:
     def probe(self) -> Capabilities:
         """Say what works here: a few milliseconds of trying to isolate a process."""
         from .platforms import runnable
-        from .rootfs import Rung, Sandbox
+        from .sandbox.rootfs import Rung, Sandbox
 
         environment = Environment.current()
         sandbox = Sandbox.probe(environment)

@@ -21,7 +21,7 @@ from ...runtime.process import run_command
 from .copying.context import ContextSource
 from .copying.copy import Part
 from .copying.sources import FilesSource, InlineFile
-from .operations import Transfer
+from .recipe.operations import Transfer
 from .store import Store
 
 __all__ = ["Adding", "GitSource", "git_source", "sort_sources"]

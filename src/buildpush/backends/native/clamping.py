@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from ...oci.layer import LayerWriter
 from ...oci.tar import Entry
-from .keys import LayerForm
+from .recipe.keys import LayerForm
 
 __all__ = ["layer_writer"]
 

@@ -15,8 +15,8 @@ from ...oci import Digest, Platform, Repository
 from ...oci.layout import Layout
 from ...oci.wire import Descriptor, History, ImageConfig, Index, Manifest, MediaType, dump
 from ...plan import BuildRequest, LayoutArtifact
-from .config import dated
 from .images import Layer
+from .recipe.config import dated
 from .store import Store
 
 __all__ = ["Annotations", "BuiltImage", "export", "finished_config", "timestamp"]

@@ -19,7 +19,7 @@ from ...runtime import Run
 from .copying.context import ContextSource
 from .copying.sources import ImageSource, Source
 from .images import Images, Layer
-from .operations import Origin
+from .recipe.operations import Origin
 from .store import Store
 
 __all__ = ["Find", "Folder", "Material", "Materials"]

@@ -18,14 +18,14 @@ from ...runtime import CancelToken, Run, Task
 from ...runtime.process import TAIL_LINES
 from .copying.copy import CopyRequest, plan_copy
 from .copying.extract import extract
-from .graph import SCRIPT_FOLDER
 from .images import Images, Layer
-from .keys import RunLimits, chain
-from .lazy import LazySandbox
 from .materials import Find, Material, Materials
-from .mounts import MountSpec
-from .operations import Execute
-from .rootfs import JobMount, LayerFile, RunJob
+from .recipe.graph import SCRIPT_FOLDER
+from .recipe.keys import RunLimits, chain
+from .recipe.mounts import MountSpec
+from .recipe.operations import Execute
+from .sandbox.lazy import LazySandbox
+from .sandbox.rootfs import JobMount, LayerFile, RunJob
 from .store import Store
 from .tree import Tree
 from .trimming import touch_layers

@@ -28,15 +28,23 @@ from ...oci import Platform
 from ...oci.wire import History
 from ...plan import BuildRequest, LayoutArtifact
 from ...runtime import Run, Task
-from .config import COMMENT, empty_image
 from .export import BuiltImage, export, finished_config
-from .graph import plan_stage
 from .images import Image, Images, Layer
-from .lazy import LazySandbox
 from .materials import Folder, Material
-from .operations import Annotate, Execute, ImageOrigin, Operation, Origin, StageOrigin, Transfer
+from .recipe.config import COMMENT, empty_image
+from .recipe.graph import plan_stage
+from .recipe.operations import (
+    Annotate,
+    Execute,
+    ImageOrigin,
+    Operation,
+    Origin,
+    StageOrigin,
+    Transfer,
+)
+from .recipe.scope import Base, Scope, StagePlan, fault
 from .records import StepRecord
-from .scope import Base, Scope, StagePlan, fault
+from .sandbox.lazy import LazySandbox
 from .steps import Steps
 from .store import VERSION, Store
 

@@ -23,13 +23,13 @@ from .copying.owners import owner_of
 from .copying.sources import FilesSource, InlineFile, Source, read_file
 from .export import timestamp
 from .images import Image, Images, Layer
-from .keys import LayerForm, chain, directory_key, execute_key, transfer_key
-from .lazy import LazySandbox
 from .materials import Find, Materials
-from .operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .platforms import runnable
+from .recipe.keys import LayerForm, chain, directory_key, execute_key, transfer_key
+from .recipe.operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .records import StepRecord
 from .running import Running, limits_of
+from .sandbox.lazy import LazySandbox
 from .store import Store, clear
 from .tree import Tree
 

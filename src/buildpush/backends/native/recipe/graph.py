@@ -13,9 +13,9 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from ...dockerfile import parse_onbuild
-from ...dockerfile.arguments import argument_value
-from ...dockerfile.instructions import (
+from ....dockerfile import parse_onbuild
+from ....dockerfile.arguments import argument_value
+from ....dockerfile.instructions import (
     Add,
     Arg,
     Cmd,
@@ -32,9 +32,9 @@ from ...dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from ...dockerfile.words import expand_heredoc, expand_word, expand_words
-from ...errors import DockerfileError
-from ...oci.wire import ImageConfig
+from ....dockerfile.words import expand_heredoc, expand_word, expand_words
+from ....errors import DockerfileError
+from ....oci.wire import ImageConfig
 from .config import Metadata, apply, run_history, with_shell
 from .mounts import MountSpec, parse_mount
 from .operations import (

@@ -14,7 +14,7 @@ import shutil
 import stat
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, Literal, Self, cast
 
-from ....oci import tar
+from .....oci import tar
 from . import paths
 from .wire import NotOverlayError, SetUpError
 

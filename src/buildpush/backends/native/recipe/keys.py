@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import asdict, field, frozen
 
-from ...oci import Digest, Platform
-from ...oci.wire import Compression
+from ....oci import Digest, Platform
+from ....oci.wire import Compression
 from .mounts import MountSpec
 from .operations import Execute, InlineFile, MakeDirectory, Transfer
 

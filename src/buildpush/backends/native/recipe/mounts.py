@@ -9,10 +9,10 @@ from typing import Final, Literal, cast
 
 from attrs import frozen
 
-from ...dockerfile.faults import Fault
-from ...dockerfile.instructions import Mount
-from ...dockerfile.mounts import expand_mount
-from ...dockerfile.quantities import size_in_bytes, truth
+from ....dockerfile.faults import Fault
+from ....dockerfile.instructions import Mount
+from ....dockerfile.mounts import expand_mount
+from ....dockerfile.quantities import size_in_bytes, truth
 
 __all__ = ["MountSpec", "parse_mount"]
 

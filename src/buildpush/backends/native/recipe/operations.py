@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from ...dockerfile.instructions import Lines
+from ....dockerfile.instructions import Lines
 from .mounts import MountSpec
 
 __all__ = [

@@ -14,14 +14,14 @@ from typing import IO, Any, BinaryIO, Final
 
 from attrs import Factory, define, field, frozen
 
-from ...events import Stream
-from ...oci import Digest
-from ...oci.layer import open_layer
-from ...runtime import CancelToken, Environment
-from ...runtime.process import Child, start
+from ....events import Stream
+from ....oci import Digest
+from ....oci.layer import open_layer
+from ....runtime import CancelToken, Environment
+from ....runtime.process import Child, start
 from .launcher import processes, wire
 
-LAUNCHER: Final = Path(__file__).parent.absolute() / "sandbox.py"
+LAUNCHER: Final = Path(__file__).parent.absolute() / "launcher" / "front.py"
 _LINE_LIMIT: Final = 1 << 16
 _CHUNK: Final = 1 << 20
 _GRACE: Final = 2.0

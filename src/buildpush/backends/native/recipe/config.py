@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from ...dockerfile.instructions import (
+from ....dockerfile.instructions import (
     Cmd,
     Entrypoint,
     Env,
@@ -30,8 +30,8 @@ from ...dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from ...oci import Platform
-from ...oci.wire import History, ImageConfig, RunConfig
+from ....oci import Platform
+from ....oci.wire import History, ImageConfig, RunConfig
 
 __all__ = [
     "COMMENT",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from ...runtime import Run
+from ....runtime import Run
 from .rootfs import Sandbox
 
 __all__ = ["LazySandbox"]

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from ....oci import tar
+from .....oci import tar
 from . import paths
 from .unpack import OVERLAY_PREFIXES, is_whiteout
 from .wire import SetUpError

@@ -1,6 +1,6 @@
 """Where RUN is executed: what this machine allows, and the one call that runs a command in layers.
 
-The work itself is done by the launcher (`sandbox.py` and `launcher/`), a fresh process that this
+The work itself is done by the launcher (`launcher/`), a fresh process that this
 file tells what to do.
 """
 
@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 
 from attrs import evolve, field, frozen
 
-from ...errors import BackendUnavailableError, BuildError, UnsupportedFeatureError
-from ...events import Stream
-from ...plan.values import Ulimit
-from ...runtime import CancelToken, Environment
+from ....errors import BackendUnavailableError, BuildError, UnsupportedFeatureError
+from ....events import Stream
+from ....plan.values import Ulimit
+from ....runtime import CancelToken, Environment
 from .launcher import paths
 from .launching import Launch, LayerFile, OnLine, Verdict
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from ...dockerfile.faults import evidence_of
-from ...dockerfile.instructions import Dockerfile, Lines
-from ...errors import DockerfileError
-from ...oci.wire import ImageConfig
+from ....dockerfile.faults import evidence_of
+from ....dockerfile.instructions import Dockerfile, Lines
+from ....errors import DockerfileError
+from ....oci.wire import ImageConfig
 from .config import join_path, with_path
 from .operations import Annotate, Execute, MakeDirectory, Operation, Origin, Transfer
 

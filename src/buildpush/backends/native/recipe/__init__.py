@@ -1,0 +1,1 @@
+"""From a stage of a Dockerfile to operations, an image config and cache keys. Pure."""
