@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from attrs import evolve
 
@@ -29,6 +30,8 @@ from ..runtime import Run
 from ..runtime.retry import RetryPolicy
 
 __all__ = ["deliver"]
+
+_REF_NAME: Final = "org.opencontainers.image.ref.name"
 
 
 def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> BuildResult:
@@ -140,7 +143,27 @@ def _write_outputs(
     if not outputs:
         return ()
     _fetch_absent(layout, artifact.digest, artifact.origins, client, run)
+    layout.set_index(_named(layout, artifact.digest, references))
     return tuple(_write_output(o, layout, artifact.digest, references, run) for o in outputs)
+
+
+def _named(
+    layout: Layout, digest: Digest, references: tuple[ImageReference, ...]
+) -> tuple[Descriptor, ...]:
+    """The image once for each tag, annotated as BuildKit and skopeo name what a layout holds."""
+    listed = (entry for entry in layout.index().manifests if entry.digest == digest)
+    top = next(listed, None) or next(layout.manifests(digest))[0]
+    return tuple(
+        evolve(
+            top,
+            annotations={
+                **top.annotations,
+                "io.containerd.image.name": str(reference),
+                _REF_NAME: reference.tag,
+            },
+        )
+        for reference in references
+    )
 
 
 def _fetch_absent(
@@ -191,7 +214,7 @@ def _write_output(
 
 
 def _copy_layout(layout: Layout, digest: Digest, path: Path) -> None:
-    """Copy blob by blob into a layout that may already exist: its other images stay."""
+    """Copy into a layout that may already exist: images of other tags stay in it."""
     target = Layout.create(path)
     for descriptor, document in layout.manifests(digest):
         blobs = [descriptor]
@@ -200,4 +223,7 @@ def _copy_layout(layout: Layout, digest: Digest, path: Path) -> None:
         for blob in blobs:
             if layout.has(blob.digest) and not target.has(blob.digest):
                 target.add_file(layout.blob_path(blob.digest), blob, link=False)
-    target.set_index(layout.index().manifests)
+    added = layout.index().manifests
+    names = {entry.annotations.get(_REF_NAME) for entry in added}
+    kept = (e for e in target.index().manifests if e.annotations.get(_REF_NAME) not in names)
+    target.set_index((*kept, *added))
