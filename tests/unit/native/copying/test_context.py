@@ -11,6 +11,7 @@ import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -290,13 +291,13 @@ def aged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files' times cannot be faked whole (ctime), so the clock is: a minute later."""
     fstat = os.fstat
 
-    def later(descriptor: int) -> os.stat_result:
+    def later(descriptor: int) -> os.stat_result | SimpleNamespace:
         found = fstat(descriptor)
         if found.st_nlink or not stat.S_ISREG(found.st_mode):
             return found
         values = {n: getattr(found, n) for n in dir(found) if n.startswith("st_")}
         values["st_mtime_ns"] += 60 * 10**9
-        return os.stat_result(found[:10], values)
+        return SimpleNamespace(**values)
 
     monkeypatch.setattr(os, "fstat", later)
 
