@@ -26,20 +26,19 @@ _LINKS: Final = {
 }
 # What Docker hides or makes unwritable, since root in here is root, or nearly so, out there.
 _MASKED: Final = (
-    "proc/acpi",
-    "proc/asound",
-    "proc/interrupts",
-    "proc/kcore",
-    "proc/keys",
-    "proc/latency_stats",
-    "proc/sched_debug",
-    "proc/scsi",
-    "proc/timer_list",
-    "proc/timer_stats",
-    "sys/devices/virtual/powercap",
-    "sys/firmware",
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
 )
-_READ_ONLY: Final = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
+_MASKED_IN_SYS: Final = ("devices/virtual/powercap", "firmware")
+_READ_ONLY: Final = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _POINTS: Final[tuple[tuple[str, Shape], ...]] = (
     ("/proc", "dir"),
     ("/sys", "dir"),
@@ -86,10 +85,12 @@ def build(root: str, tray: str, mounts: Sequence[Job], shm_size: int | None) -> 
     """Mount all that belongs into *root*: the kernel's file systems, then *mounts* in order."""
     syscalls.bind(root, root)
     stubs = Stubs(root)
-    mount_proc(stubs.provide("/proc", "dir"))
-    _sys(stubs.provide("/sys", "dir"))
-    _dev(stubs.provide("/dev", "dir"), shm_size)
-    _mask(root)
+    # Where an image has a symlink, what is mounted lies where the link leads: so must the masks.
+    proc, sys, dev = (stubs.provide(f"/{name}", "dir") for name in ("proc", "sys", "dev"))
+    mount_proc(proc)
+    _sys(sys)
+    _dev(dev, shm_size)
+    _mask(proc, sys, f"{dev}/null")
     for name in ("resolv.conf", "hosts"):
         target = stubs.provide(f"/etc/{name}", "file")
         syscalls.bind(f"{tray}/{name}", target, readonly=True)
@@ -141,17 +142,17 @@ def _dev(target: str, shm_size: int | None) -> None:
         syscalls.mount("mqueue", f"{target}/mqueue", "mqueue", _STRICT)
 
 
-def _mask(root: str) -> None:
-    for name in _MASKED:
-        path = f"{root}/{name}"
+def _mask(proc: str, sys: str, null: str) -> None:
+    masked = [f"{proc}/{name}" for name in _MASKED] + [f"{sys}/{name}" for name in _MASKED_IN_SYS]
+    for path in masked:
         found = paths.lstat(path)
         with contextlib.suppress(OSError):
             if found is not None and stat.S_ISDIR(found.st_mode):
                 syscalls.mount("tmpfs", path, "tmpfs", syscalls.MS_RDONLY, "size=0")
             elif found is not None:
-                syscalls.bind(f"{root}/dev/null", path)
+                syscalls.bind(null, path)
     for name in _READ_ONLY:
-        path = f"{root}/{name}"
+        path = f"{proc}/{name}"
         if paths.lstat(path) is not None:
             with contextlib.suppress(OSError):
                 syscalls.bind(path, path, readonly=True)
