@@ -250,7 +250,7 @@ def test_a_mount_can_be_made_read_only_by_older_kernels(
     def body() -> object:
         namespaces.enter("namespaces", None, network=False)
         syscalls.mount("t", str(tmp_path), "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV)
-        syscalls.make_readonly(str(tmp_path))
+        syscalls.forbid(str(tmp_path), syscalls.MS_RDONLY)
         flags = os.statvfs(tmp_path).f_flag
         return flags & os.ST_RDONLY, flags & os.ST_NOSUID, flags & os.ST_NODEV
 

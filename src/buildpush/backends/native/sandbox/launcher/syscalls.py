@@ -42,13 +42,15 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x2008_0522
 _SYS_MOUNT_SETATTR: Final = 442
 _AT_RECURSIVE: Final = 0x8000
-_MOUNT_ATTR_RDONLY: Final = 1
+# What may be forbidden to a mount: the attribute's number and the flag of older kernels agree.
+_FORBIDDABLE: Final = MS_RDONLY | MS_NODEV
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
 # What a statvfs flag says about a mount, and the mount flag that keeps it so. A user namespace
 # may not lift them, so a remount has to repeat them.
 _KEPT: Final = (
+    (1, MS_RDONLY),
     (2, MS_NOSUID),
     (4, MS_NODEV),
     (8, MS_NOEXEC),
@@ -119,12 +121,16 @@ def bind(source: str, target: str, *, readonly: bool = False) -> None:
     """Bind the tree at *source* over *target*, with what is mounted below it."""
     mount(source, target, flags=MS_BIND | MS_REC)
     if readonly:
-        make_readonly(target)
+        forbid(target, MS_RDONLY)
 
 
-def make_readonly(target: str) -> None:
-    """Forbid writing through the mount at *target* and, where the kernel can, those below."""
-    attributes = struct.pack("=QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+def forbid(target: str, flags: int) -> None:
+    """Add *flags* (of MS_RDONLY and MS_NODEV) to the mount at *target*.
+
+    To those below it as well, where the kernel can.
+    """
+    assert not flags & ~_FORBIDDABLE
+    attributes = struct.pack("=QQQQ", flags, 0, 0, 0)
     at_here = ctypes.c_long(-100)
     done = _libc().syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR),
@@ -138,7 +144,7 @@ def make_readonly(target: str) -> None:
         return
     had = os.statvfs(target).f_flag
     kept = sum(flag for bit, flag in _KEPT if had & bit)
-    mount("none", target, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
+    mount("none", target, flags=MS_REMOUNT | MS_BIND | flags | kept)
 
 
 def die_with_parent(number: int) -> None:

@@ -84,6 +84,8 @@ def fill_tray(tray: str, hostname: str, extra: Sequence[Sequence[str]]) -> None:
 def build(root: str, tray: str, mounts: Sequence[Job], shm_size: int | None) -> None:
     """Mount all that belongs into *root*: the kernel's file systems, then *mounts* in order."""
     syscalls.bind(root, root)
+    # Root may make device nodes, and a layer may bring some: only those in /dev are devices.
+    syscalls.forbid(root, syscalls.MS_NODEV)
     stubs = Stubs(root)
     # Where an image has a symlink, what is mounted lies where the link leads: so must the masks.
     proc, sys, dev = (stubs.provide(f"/{name}", "dir") for name in ("proc", "sys", "dev"))
@@ -118,7 +120,8 @@ def _sys(target: str) -> None:
 
 
 def _dev(target: str, shm_size: int | None) -> None:
-    syscalls.mount("tmpfs", target, "tmpfs", syscalls.MS_NOSUID, "mode=755,size=65536k")
+    hardened = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    syscalls.mount("tmpfs", target, "tmpfs", hardened, "mode=755,size=65536k")
     for name in (*DEVICES, "tty"):
         if os.path.exists(f"/dev/{name}"):
             with open(f"{target}/{name}", "wb"):
@@ -186,11 +189,12 @@ def _place(stubs: Stubs, mount: Job) -> None:
                 "tmpfs",
                 target,
                 "tmpfs",
-                syscalls.MS_NOSUID,
+                syscalls.MS_NOSUID | syscalls.MS_NODEV,
                 data + (f",size={size}" if size else ""),
             )
         else:
             syscalls.bind(mount["source"], target, readonly=bool(mount.get("readonly")))
+            syscalls.forbid(target, syscalls.MS_NODEV)
     except OSError as error:
         raise SetUpError(
             f"the {mount['kind']} mount on {mount['target']} failed: {error.args[-1]}"
