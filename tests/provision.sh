@@ -16,6 +16,9 @@ need mmdebstrap mmdebstrap
 need newuidmap uidmap
 need git git
 
+# For what other users are to run, wherever the tests' own interpreter lies.
+[ -x /usr/bin/python3 ] || wanted="$wanted python3"
+
 # The dynamic busybox of the package "busybox" would not run in an empty image.
 if command -v busybox >/dev/null 2>&1 && ! dpkg -s busybox-static >/dev/null 2>&1; then
     wanted="$wanted busybox-static"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,10 +97,35 @@ def _interpreter() -> list[str]:
     return [f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"]
 
 
+def _open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+@pytest.fixture(scope="module")
+def importable() -> Iterator[list[str]]:
+    """Where any user finds buildpush and what it needs: copied when it lies in a private folder."""
+    import buildpush
+
+    folders = [Path(str(buildpush.__file__)).parents[1], *map(Path, filter(None, sys.path))]
+    with tempfile.TemporaryDirectory(prefix="buildpush-importable-") as copies:
+        Path(copies).chmod(0o755)
+        found: list[str] = []
+        for number, folder in enumerate(folder for folder in folders if folder.is_dir()):
+            if _open_to_all(folder.resolve()):
+                found.append(str(folder))
+            elif folder.name in ("src", "site-packages"):
+                skipped = shutil.ignore_patterns("__pycache__", "IPython", "jedi", "mypy*")
+                copy = shutil.copytree(folder, Path(copies) / str(number), ignore=skipped)
+                found.append(str(copy))
+        yield found
+
+
 @pytest.fixture
 def somebody(missing: Callable[[str], None]) -> Iterator[pwd.struct_passwd]:
     """An account without rights but with 65536 subordinate ids, for the time of one test."""
     name = f"bptest{os.getpid()}"
+    for file in ("/etc/subuid", "/etc/subgid"):
+        Path(file).touch()  # useradd gives ids where these are, and only there
     made = subprocess.run(
         ["/usr/sbin/useradd", "--create-home", "--shell", "/bin/sh", name],
         capture_output=True,
@@ -113,14 +140,26 @@ def somebody(missing: Callable[[str], None]) -> Iterator[pwd.struct_passwd]:
         subprocess.run(["/usr/sbin/userdel", "--remove", name], capture_output=True, check=True)
 
 
-def ask(
-    prefix: list[str], home: Path, asked: dict[str, Any], *, path: str = "/usr/bin:/bin"
-) -> dict[str, Any]:
-    """Run PROGRAM behind *prefix* (setpriv and its arguments); what it told."""
-    import buildpush
+Ask = Callable[..., dict[str, Any]]
 
-    own = [str(Path(str(buildpush.__file__)).parents[1]), *filter(None, sys.path)]
-    env = {"HOME": str(home), "PATH": path, "PYTHONPATH": ":".join(own)}
+
+@pytest.fixture
+def ask(importable: list[str]) -> Ask:
+    """A function that runs PROGRAM behind a prefix (setpriv and its arguments)."""
+
+    def call(
+        prefix: list[str], home: Path, asked: dict[str, Any], *, path: str = "/usr/bin:/bin"
+    ) -> dict[str, Any]:
+        return _ask(prefix, home, asked, path=path, importable=importable)
+
+    return call
+
+
+def _ask(
+    prefix: list[str], home: Path, asked: dict[str, Any], *, path: str, importable: list[str]
+) -> dict[str, Any]:
+    """What PROGRAM told."""
+    env = {"HOME": str(home), "PATH": path, "PYTHONPATH": ":".join(importable)}
     env |= {"BUILDPUSH_CACHE": str(home / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*prefix, *_interpreter(), "-c", textwrap.dedent(PROGRAM)],
@@ -167,7 +206,7 @@ def test_root_stands_on_namespaces_with_overlays(environment: Environment) -> No
 @pytest.mark.needs_userns
 @pytest.mark.parametrize("overlay", [True, False])
 def test_a_user_with_subordinate_ids_runs_rootless(
-    somebody: pwd.struct_passwd, busybox: LayerFile, bench: Bench, overlay: bool
+    ask: Ask, somebody: pwd.struct_passwd, busybox: LayerFile, bench: Bench, overlay: bool
 ) -> None:
     """With the same difference as root gets, and nothing left that he could not remove."""
     home = Path(somebody.pw_dir)
@@ -192,7 +231,7 @@ def evolve_outcome(bench: Bench, told: dict[str, Any]) -> Any:
 
 @pytest.mark.needs_userns
 def test_rootless_commands_have_users_mounts_and_a_network_of_none(
-    somebody: pwd.struct_passwd, busybox: LayerFile
+    ask: Ask, somebody: pwd.struct_passwd, busybox: LayerFile
 ) -> None:
     """Secrets are readable, other users are there, and only lo."""
     home = Path(somebody.pw_dir)
@@ -216,7 +255,7 @@ def test_rootless_commands_have_users_mounts_and_a_network_of_none(
 
 @pytest.mark.needs_userns
 def test_a_device_in_a_layer_is_left_out_rootless(
-    somebody: pwd.struct_passwd, busybox: LayerFile, layer: Callable[[], LayerMaker]
+    ask: Ask, somebody: pwd.struct_passwd, busybox: LayerFile, layer: Callable[[], LayerMaker]
 ) -> None:
     """The kernel allows no device nodes there, and containerd does without them too."""
     home = Path(somebody.pw_dir)
@@ -231,7 +270,9 @@ def test_a_device_in_a_layer_is_left_out_rootless(
 
 
 @pytest.mark.needs_userns
-def test_a_user_without_newuidmap_is_told_what_to_install(somebody: pwd.struct_passwd) -> None:
+def test_a_user_without_newuidmap_is_told_what_to_install(
+    ask: Ask, somebody: pwd.struct_passwd
+) -> None:
     """There is no rung for him, and the reason names the way out."""
     told = ask(as_user(somebody), Path(somebody.pw_dir), {}, path="/nonexistent")
 
@@ -253,7 +294,7 @@ def test_a_user_without_subordinate_ids_is_told_how_to_get_some(
 
 
 def test_root_without_cap_sys_admin_uses_a_user_namespace(
-    busybox: LayerFile, bench: Bench, tmp_path: Path
+    ask: Ask, busybox: LayerFile, bench: Bench, tmp_path: Path
 ) -> None:
     """Where the container lets it: then RUN is as isolated as for real root."""
     asked = {"layers": in_layers(busybox, tmp_path), "script": SCRIPT}
@@ -267,7 +308,7 @@ def test_root_without_cap_sys_admin_uses_a_user_namespace(
 
 @pytest.mark.parametrize("lost", [("sys_admin",), ("sys_admin", "mknod", "setpcap", "setfcap")])
 def test_root_without_cap_sys_admin_can_chroot(
-    busybox: LayerFile, bench: Bench, tmp_path: Path, lost: tuple[str, ...]
+    ask: Ask, busybox: LayerFile, bench: Bench, tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     """As in a container that forbids namespaces; the difference is the same."""
     asked = {"rung": "CHROOT", "layers": in_layers(busybox, tmp_path), "script": SCRIPT}
@@ -278,7 +319,7 @@ def test_root_without_cap_sys_admin_can_chroot(
     assert evolve_outcome(bench, told).listing == LISTING
 
 
-def test_root_without_cap_sys_chroot_is_told_so(tmp_path: Path) -> None:
+def test_root_without_cap_sys_chroot_is_told_so(ask: Ask, tmp_path: Path) -> None:
     """Every rung says why it is out of reach."""
     told = ask(without("sys_admin", "sys_chroot"), tmp_path, {"rung": "CHROOT"})
 
