@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Final
 
 from attrs import field, frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_SENDABLE: Final = re.compile("[!-~]+")
+_CODES: Final = 10
+_CODE: Final = 100
+
+
+def sendable(token: str) -> bool:
+    """Whether *token* can be part of a header: a library that cannot send it may quote it."""
+    return _SENDABLE.fullmatch(token) is not None
+
+
+def plain(text: str) -> str:
+    """*text* in one line, with a blank for everything that steers a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 class _Token(BaseModel):
@@ -25,13 +41,15 @@ class Grant:
 
 
 def parse_grant(data: bytes) -> Grant | None:
-    """Read the JSON of a token service; None when it holds no token."""
+    """Read the JSON of a token service; None when it holds no token that can be sent."""
     try:
         answer = _Token.model_validate_json(data)
     except ValidationError:
         return None
     token = answer.token or answer.access_token
-    return Grant(token=token, seconds=answer.expires_in or 0.0) if token else None
+    if not token or not sendable(token):
+        return None
+    return Grant(token=token, seconds=answer.expires_in or 0.0)
 
 
 class _Error(BaseModel):
@@ -49,13 +67,17 @@ class _Errors(BaseModel):
 
 
 def parse_errors(data: bytes) -> tuple[tuple[str, ...], str]:
-    """The codes and the messages of a distribution-spec error body; of anything else, its text."""
+    """The codes and the messages of a distribution-spec error body; of anything else, its text.
+
+    Whoever sent it: what comes back is printable.
+    """
     try:
         errors = _Errors.model_validate_json(data).errors
     except ValidationError:
-        return (), " ".join(data.decode("utf-8", "replace").split())
+        return (), plain(data.decode("utf-8", "replace"))
     parts: list[str] = []
     for error in errors:
         parts += [str(error.message)] if error.message else []
         parts += [json.dumps(error.detail)] if error.detail else []
-    return tuple(str(error.code) for error in errors if error.code), "; ".join(parts)
+    codes = tuple(plain(str(error.code))[:_CODE] for error in errors[:_CODES] if error.code)
+    return codes, plain("; ".join(parts))

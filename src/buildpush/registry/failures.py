@@ -20,7 +20,7 @@ from ..errors import (
     RegistryUnavailableError,
 )
 from ..oci import Repository
-from .bodies import parse_errors
+from .bodies import parse_errors, plain
 
 LONGEST_WAIT: Final = 120.0
 """Seconds of Retry-After that are waited for; a longer one is reported at once."""
@@ -69,7 +69,7 @@ def safe_url(url: str) -> str:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = "&".join(f"{k}={v if k in _SHOWN else '***'}" for k, v in pairs)
     bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    return f"{bare}?{query}" if query else bare
+    return plain(f"{bare}?{query}" if query else bare)
 
 
 def evidence_of(answer: Answer, redact: Callable[[str], str]) -> HttpEvidence:

@@ -17,7 +17,7 @@ from ..auth import Access, Credential, Keychain
 from ..errors import AuthError, RegistryError
 from ..oci import Repository
 from ..runtime import Run
-from .bodies import parse_grant
+from .bodies import parse_grant, sendable
 from .challenges import Challenge, parse_challenges
 from .endpoints import Insecure
 from .failures import failure, safe_url, scope_of
@@ -151,6 +151,12 @@ class Authorizer:
     def _prove(self, challenge: Challenge, want: Want) -> str:
         credential = self.credential(want)
         if credential is not None and credential.registry_token:
+            if not sendable(credential.registry_token):
+                raise AuthError(
+                    f"the registry token from {credential.source} holds characters that no"
+                    " header can carry",
+                    hint="is there a line break or a blank in it?",
+                )
             return f"Bearer {credential.registry_token}"
         if challenge.scheme == "basic":
             if credential is None or not (credential.username or credential.password):
