@@ -30,6 +30,20 @@ def is_loopback(netloc: str) -> bool:
         return False
 
 
+def is_near(netloc: str) -> bool:
+    """Whether ``host[:port]`` means something else, or nothing, to any other machine.
+
+    Loopback, link-local (where clouds answer with credentials) and unspecified addresses.
+    """
+    try:
+        address = ipaddress.ip_address(hostname(netloc).partition("%")[0])
+    except ValueError:
+        return is_loopback(netloc)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_link_local or address.is_unspecified
+
+
 @frozen
 class Insecure:
     """The hosts that may be spoken to over plain HTTP, besides this machine."""
@@ -43,6 +57,18 @@ class Insecure:
     def trusts(self, netloc: str) -> bool:
         """Whether a TLS certificate of ``host[:port]`` that cannot be verified is accepted."""
         return netloc in self.hosts or hostname(netloc) in self.hosts
+
+    def objection(self, url: str, sender: str) -> str:
+        """Why the server at *sender* may not send us to *url*, both URLs; empty when it may.
+
+        A remote server names no address that only this machine understands, unless it is listed.
+        """
+        if not self.permits(url):
+            return "which is not encrypted"
+        there, from_ = urlsplit(url).netloc, urlsplit(sender).netloc
+        if is_near(there) and not is_near(from_) and not self.trusts(there):
+            return "which is this machine's own"
+        return ""
 
     def permits(self, url: str) -> bool:
         """Whether *url* may be asked at all: HTTPS, or plain HTTP where that is allowed."""

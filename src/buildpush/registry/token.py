@@ -234,17 +234,20 @@ class Authorizer:
         return grant.token, grant.seconds if grant.seconds > 0 else _DEFAULT_SECONDS
 
     def _require_safe(self, challenge: Challenge, want: Want) -> None:
-        """Refuse a realm that would carry credentials unencrypted."""
+        """Refuse a realm that would carry credentials unencrypted, or to this machine itself."""
         realm = challenge.parameters.get("realm", "")
-        if challenge.scheme != "bearer" or realm.startswith("https://"):
+        if challenge.scheme != "bearer":
             return
         host = want.repository.host
-        if self.insecure.allows(host) and self.insecure.permits(realm):
+        reason = self.insecure.objection(realm, f"//{host}")
+        if realm.startswith("http://") and not self.insecure.allows(host):
+            reason = "which is not encrypted"
+        if not reason:
             return
         raise AuthError(
             f"{host} wants credentials sent to {safe_url(realm) if '://' in realm else realm!r},"
-            " which is not encrypted",
-            hint="the registry's token service must be an https:// address",
+            f" {reason}",
+            hint="the registry's token service must be an https:// address that others can reach",
         )
 
     def _learn(self, credential: Credential) -> None:

@@ -188,10 +188,10 @@ class Transport:
             if following is None or following.method != request.method or request.method == "HEAD":
                 return response
             response.close()
-            if not self._insecure.permits(str(following.url)):
+            reason = self._insecure.objection(str(following.url), str(request.url))
+            if reason:
                 raise RegistryError(
-                    f"{request.url.host} redirects to {safe_url(str(following.url))}, which is not"
-                    " encrypted",
+                    f"{request.url.host} redirects to {safe_url(str(following.url))}, {reason}",
                     hint="list that host as insecure, if it may be trusted",
                 )
             request = following

@@ -111,11 +111,12 @@ class Upload:
         if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
             # A registry behind a TLS proxy that does not know it: plain HTTP is never what it has.
             return f"https{url.removeprefix('http')}"
-        if not self.exchange.insecure.permits(url):
+        reason = self.exchange.insecure.objection(url, asked)
+        if reason:
             raise RegistryError(
-                f"{call.about}: the registry wants the bytes sent to {safe_url(url)}, which is"
-                " not encrypted",
-                hint="its proxy should set X-Forwarded-Proto: https",
+                f"{call.about}: the registry wants the bytes sent to {safe_url(url)}, {reason}",
+                hint="the registry, or its proxy, should be told the address it is known by"
+                " (X-Forwarded-Proto: https)",
             )
         return url
 

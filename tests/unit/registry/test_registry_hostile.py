@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from buildpush.auth import Credential, StaticKeychain
-from buildpush.errors import AuthError
-from buildpush.oci import ImageReference
-from buildpush.oci.wire import Index, MediaType, dump
+from buildpush.errors import AuthError, RegistryError
+from buildpush.oci import Digest, ImageReference, Repository
+from buildpush.oci.wire import Descriptor, Index, MediaType, dump
 from buildpush.registry import RegistryClient
 from buildpush.registry.bodies import parse_errors, parse_grant
 from buildpush.registry.challenges import Challenge, parse_challenges
@@ -66,3 +68,86 @@ def test_what_a_server_says_cannot_steer_a_terminal() -> None:
     assert detail == "a b ]0;evil"
     assert parse_errors(b"\x1b[2Jgone") == ((), "[2Jgone")
     assert safe_url("https://h/\x1b[2J?digest=\x1b[1m") == "https://h/ [2J?digest= [1m"
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch, local_registry: LocalRegistry) -> str:
+    """`local_registry` under a name that is not this machine's."""
+    ask = socket.getaddrinfo
+
+    def resolve(host: str | bytes, *rest: Any, **more: Any) -> Any:
+        known = host in ("registry.example.com", b"registry.example.com")
+        return ask("127.0.0.1" if known else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return local_registry.host.replace("127.0.0.1", "registry.example.com")
+
+
+NEAR = [
+    "http://127.0.0.1:1/x",
+    "http://localhost:1/x",
+    "https://127.0.0.1:1/x",
+    "https://[::1]:1/x",
+    "https://169.254.169.254/latest",
+    "https://[fe80::1]/x",
+    "https://0.0.0.0:1/x",
+    "https://[::ffff:127.0.0.1]:1/x",
+]
+
+
+@pytest.mark.parametrize("address", NEAR)
+def test_a_remote_registry_redirects_nobody_to_his_own_machine(
+    client_for: ClientFor, local_registry: LocalRegistry, remote: str, address: str
+) -> None:
+    """What listens on loopback trusts whoever is here, and so does a cloud's metadata service."""
+    local_registry.inject(
+        Fault(path="/v2/app/manifests/", action=Status(307, headers={"Location": address}))
+    )
+    client = client_for(insecure=frozenset({remote}))
+
+    with pytest.raises(RegistryError, match="which is this machine's own"):
+        client.get_manifest(ImageReference.parse(f"{remote}/app:1"))
+
+
+@pytest.mark.parametrize("address", NEAR)
+def test_a_remote_registry_sends_no_upload_to_the_callers_own_machine(
+    client_for: ClientFor, local_registry: LocalRegistry, remote: str, address: str
+) -> None:
+    """A Location is as little trusted as a redirect."""
+    local_registry.inject(
+        Fault(method="POST", path="/v2/", action=Status(202, headers={"Location": address}))
+    )
+    client = client_for(insecure=frozenset({remote}))
+    blob = Descriptor(media_type="x", digest=Digest.of(b"x"), size=1)
+
+    with pytest.raises(RegistryError, match="which is this machine's own"):
+        client.put_blob(Repository(remote, "app"), blob, lambda: iter((b"x",)))
+
+
+@pytest.mark.parametrize("address", NEAR)
+def test_a_remote_registry_has_no_token_service_on_the_callers_own_machine(
+    client_for: ClientFor, local_registry: LocalRegistry, remote: str, address: str
+) -> None:
+    """Nor is a realm."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="{address}",service="s"'}
+    local_registry.inject(Fault(path="/v2/", action=Status(401, headers=challenge)))
+    client = client_for(insecure=frozenset({remote}))
+
+    with pytest.raises(AuthError, match="which is this machine's own"):
+        client.get_manifest(ImageReference.parse(f"{remote}/app:1"))
+
+
+def test_a_local_service_that_is_listed_may_be_named_by_a_remote_registry(
+    client_for: ClientFor, local_registry: LocalRegistry, remote: str
+) -> None:
+    """Whoever lists a host has thought about it."""
+    local_registry.add_manifest("app", INDEX, MediaType.OCI_INDEX, tag="1")
+    address = f"http://{local_registry.host}/v2/app/manifests/1"
+    local_registry.inject(
+        Fault(path="/v2/app/manifests/2", action=Status(307, headers={"Location": address}))
+    )
+    client = client_for(insecure=frozenset({remote, local_registry.host}))
+
+    found = client.get_manifest(ImageReference.parse(f"{remote}/app:2"))
+
+    assert found.data == INDEX
