@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, Run
+from .discretion import Discretion
 from .endpoints import Insecure
 from .failures import BrokenOffError, FinalError, safe_url
 from .proxies import Proxies
@@ -118,6 +119,8 @@ class Transport:
         self._insecure = insecure
         self._sockets = _Sockets(run.cancel)
         self._router = _Router(run, insecure)
+        self._discretion = Discretion()
+        self._discretion.open()
         # Registries' session cookies would tie two accounts on one host together.
         nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = httpx.Client(
@@ -132,6 +135,7 @@ class Transport:
         """Close every connection."""
         self._sockets.forget()
         self._client.close()
+        self._discretion.close()
 
     @contextmanager
     def send(
@@ -181,7 +185,8 @@ class Transport:
     def _follow(self, request: httpx.Request) -> httpx.Response:
         """Send *request* and what it is redirected to; credentials stay with their origin."""
         for _ in range(_REDIRECTS):
-            response = self._client.send(request, stream=True, follow_redirects=False)
+            with self._discretion:
+                response = self._client.send(request, stream=True, follow_redirects=False)
             following = response.next_request
             # A HEAD's redirect goes to storage, which signs its URLs for GET only: that it
             # exists is the answer.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
-from buildpush.auth import Credential, StaticKeychain
+from buildpush.auth import Chain, Credential, StaticKeychain
 from buildpush.errors import AuthError, RegistryError
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.wire import Descriptor, Index, MediaType, dump
@@ -17,6 +19,7 @@ from buildpush.registry import RegistryClient
 from buildpush.registry.bodies import parse_errors, parse_grant
 from buildpush.registry.challenges import Challenge, parse_challenges
 from buildpush.registry.failures import safe_url
+from buildpush.runtime import Run
 from buildpush.testing import Fault, LocalRegistry, RecordingSink, Status
 
 ClientFor = Callable[..., RegistryClient]
@@ -151,3 +154,34 @@ def test_a_local_service_that_is_listed_may_be_named_by_a_remote_registry(
     found = client.get_manifest(ImageReference.parse(f"{remote}/app:2"))
 
     assert found.data == INDEX
+
+
+def test_the_http_librarys_own_logging_tells_no_secret(
+    client_for: ClientFor, local_registry: LocalRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A signed address, which is as good as a password, is in no record at any level."""
+    local_registry.add_manifest("app", INDEX, MediaType.OCI_INDEX, tag="1")
+    address = f"http://{local_registry.host}/v2/app/manifests/1?X-Amz-Signature={CANARY}&n=1"
+    local_registry.inject(
+        Fault(path="/v2/app/manifests/2", action=Status(307, headers={"Location": address}))
+    )
+    caplog.set_level(logging.DEBUG)
+
+    client_for().get_manifest(ImageReference.parse(local_registry.reference("app:2")))
+
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert CANARY not in said
+    assert "X-Amz-Signature=***&n=1" in said
+    assert "receive_response_body" in said
+
+
+def test_the_logging_of_others_is_left_alone(
+    run: Run, local_registry: LocalRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A filter is there as long as a client is, and speaks of its requests only."""
+    caplog.set_level(logging.DEBUG)
+    with RegistryClient(Chain(()), run):
+        httpx.get(f"http://{local_registry.host}/v2/?mine=shown")
+        assert "mine=shown" in caplog.text
+    assert not logging.getLogger("httpx").filters
+    assert not logging.getLogger("httpcore.http11").filters
