@@ -215,9 +215,16 @@ def _relative(name: str, entry: str) -> str:
     """*name* without leading slashes and needless parts; refuse one that climbs."""
     if not _UNCLEAN.search(name):
         return name
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise TarError(f"{entry[:255]!r}: an entry of a layer cannot leave its root with '..'")
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            if not parts:
+                raise TarError(
+                    f"{entry[:255]!r}: an entry of a layer cannot leave its root with '..'"
+                )
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
     return "/".join(parts)
 
 
