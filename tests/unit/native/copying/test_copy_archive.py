@@ -101,7 +101,7 @@ def test_an_archive_behind_a_symlink_is_unpacked(folder: Make, layer: Make, copy
 
 
 def test_entries_keep_their_facts(added: Make) -> None:
-    """Owners, modes, times, links, devices; of the attributes, capabilities."""
+    """Owners, modes, times, devices; of the attributes, capabilities."""
     copied = added(
         {
             "d": Entry("", "dir", 0o2750, 1, 2, mtime_ns=3_000_000_001),
@@ -112,7 +112,6 @@ def test_entries_keep_their_facts(added: Make) -> None:
                 ),
                 b"x",
             ),
-            "d/h": "== d/f",
             "l": Entry("", "symlink", 0o755, 8, 9, link="/abs"),
             "null": Entry("", "char", 0o666, major=1, minor=3),
             "pipe": Entry("", "fifo", 0o600),
@@ -125,13 +124,36 @@ def test_entries_keep_their_facts(added: Make) -> None:
         "t": ("dir", 0o755, 0, 0, 0),
         "t/d": ("dir", 0o2750, 1, 2, 3_000_000_000),
         "t/d/f": ("file", 0o4755, 5, 6, 7_000_000_000),
-        "t/d/h": ("hardlink", 0o4755, 5, 6, 7_000_000_000),
         "t/l": ("symlink", 0o777, 8, 9, 0),
         "t/null": ("char", 0o666, 0, 0, 0),
         "t/pipe": ("fifo", 0o600, 0, 0, 0),
     }
     assert dict(copied.entries["t/d/f"].xattrs) == {"security.capability": b"\x01"}
     assert (copied.entries["t/null"].minor, copied.entries["t/l"].link) == (3, "/abs")
+
+
+def test_the_header_of_a_hard_link_is_the_last_word_on_its_file(added: Make) -> None:
+    """Mode, owner, time and capabilities, under every name; of a symlink only the owner."""
+    cap = {"security.capability": b"\x01"}
+    copied = added(
+        {
+            "f": (Entry("", "file", 0o4755, 5, 6, xattrs=cap), b"x"),
+            "g": Entry("", "hardlink", 0o600, 7, 8, link="f", mtime_ns=1_000_000_000),
+            "h": Entry("", "hardlink", 0o640, 0, 0, link="g", mtime_ns=2_000_000_000),
+            "s": Entry("", "symlink", 0o777, link="f"),
+            "t": Entry("", "hardlink", 0o600, 9, 9, link="s"),
+        }
+    )
+
+    facts = {n: (e.kind, e.mode, e.uid, e.gid, e.mtime_ns) for n, e in copied.entries.items()}
+    assert facts == {
+        "f": ("file", 0o640, 0, 0, 2_000_000_000),
+        "g": ("hardlink", 0o640, 0, 0, 2_000_000_000),
+        "h": ("hardlink", 0o640, 0, 0, 2_000_000_000),
+        "s": ("symlink", 0o777, 9, 9, 0),
+        "t": ("hardlink", 0o777, 9, 9, 0),
+    }
+    assert dict(copied.entries["f"].xattrs) == {}
 
 
 def test_chown_overrides_the_archives_owners_and_chmod_does_not_apply(added: Make) -> None:

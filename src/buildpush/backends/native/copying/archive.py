@@ -10,11 +10,11 @@ import lzma
 import sys
 import tarfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, Protocol, cast
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ....errors import BuildError
 from ....oci.tar import BLOCK, Entry, TarError, read
@@ -193,6 +193,7 @@ class _Unpacking:
     feed: int
     owner: tuple[int, int] | None
     created_ns: int
+    _names: dict[Hashable, list[str]] = field(factory=dict[Hashable, list[str]], init=False)
 
     def add(self, number: int, entry: Entry) -> None:
         """Place one entry; symlinks on the way to it are followed inside the root."""
@@ -203,23 +204,19 @@ class _Unpacking:
         found = self.staging.look(path)
         if found is not None and not found.kind == entry.kind == "dir":
             self.staging.remove(path)
-        self.staging.put(self._planned(path, number, entry))
+        planned = self._planned(path, number, entry)
+        self.staging.put(planned)
+        if planned.twin is not None:
+            self._names.setdefault(planned.twin, []).append(path)
 
     def _planned(self, path: str, number: int, entry: Entry) -> Planned:
         if entry.kind == "hardlink":
             return self._linked(path, entry)
-        uid, gid = self.owner or (entry.uid, entry.gid)
-        kept = entry.xattrs.get(CAPABILITY) if entry.kind == "file" else None
-        placed = entry._replace(
-            name=path,
-            mode=0o777 if entry.kind == "symlink" else entry.mode,
-            uid=uid,
-            gid=gid,
-            mtime_ns=whole_seconds(entry.mtime_ns),
-            xattrs={CAPABILITY: kept} if kept else NO_XATTRS,
-        )
-        if entry.kind != "file":
+        placed = self._described(entry._replace(name=path), entry)
+        if entry.kind == "dir":
             return Planned(placed)
+        if entry.kind != "file":
+            return Planned(placed, twin=(self.feed, number))
         body = Body(self.feed, str(number), number)
         return Planned(placed, body, twin=(self.feed, number))
 
@@ -230,7 +227,29 @@ class _Unpacking:
             raise BuildError(
                 f"the archive links /{path} to /{target}, which is no file of the archive"
             )
-        return other._replace(entry=other.entry._replace(name=path))
+        changed = other._replace(entry=self._described(other.entry, entry))
+        for name in self._names.get(other.twin, [target]):
+            known = self.staging.items.get(name)
+            if known is not None and known.twin == other.twin:
+                self.staging.put(changed._replace(entry=changed.entry._replace(name=name)))
+        return changed._replace(entry=changed.entry._replace(name=path))
+
+    def _described(self, thing: Entry, header: Entry) -> Entry:
+        """*thing* with the owner, mode and time that *header* gives it.
+
+        The header of a hard link counts too: it is the last word on the file.
+        """
+        uid, gid = self.owner or (header.uid, header.gid)
+        if thing.kind == "symlink" and header.kind == "hardlink":
+            return thing._replace(uid=uid, gid=gid)
+        kept = header.xattrs.get(CAPABILITY) if thing.kind == "file" else None
+        return thing._replace(
+            mode=0o777 if thing.kind == "symlink" else header.mode,
+            uid=uid,
+            gid=gid,
+            mtime_ns=whole_seconds(header.mtime_ns),
+            xattrs={CAPABILITY: kept} if kept else NO_XATTRS,
+        )
 
     def _inside(self, path: str) -> str:
         return clean(f"{self.root}/{path}")
