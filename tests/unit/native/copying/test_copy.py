@@ -432,6 +432,14 @@ def test_exclude_is_relative_to_the_copied_folder(context: Make, copy: Make) -> 
     assert named.order == ["t", "t/a.log"]
 
 
+def test_exclude_is_no_dockerignore(context: Make, copy: Make) -> None:
+    """No comments, and a slash in front is no anchor: such a pattern matches nothing."""
+    source = context({"s/a": b"1", "s/b": b"2", "s/#c": b"3"})
+
+    assert set(copy(source, "s", "/t", exclude=("#c", "/a")).bodies) == {"t/a", "t/b"}
+    assert set(copy(source, "s", "/t", exclude=("/a",)).bodies) == {"t/a", "t/b", "t/#c"}
+
+
 def test_a_bad_exclude_is_an_error(context: Make, copy: Make) -> None:
     """With the pattern as evidence."""
     with pytest.raises(DockerfileError, match="--exclude"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -163,9 +163,7 @@ class Jobs:
             owner=request.chown,
             mode=parse_mode(request.chmod) if request.chmod else None,
             created_ns=request.created_ns,
-            exclude=IgnoreRules.parse("\n".join(request.exclude), filename="--exclude")
-            if request.exclude
-            else None,
+            exclude=_exclusions(request.exclude),
         )
 
     def _rules_for(self, job: _Job, rules: Rulebook) -> Rulebook:
@@ -179,6 +177,16 @@ class Jobs:
         except ValueError as error:
             raise BuildError(f'"/{job.include}": {error}') from error
         return evolve(rules, include=include, reaches=partial(may_hold, job.include))
+
+
+def _exclusions(patterns: Sequence[str]) -> IgnoreRules | None:
+    """What ``--exclude`` leaves out: unlike in a .dockerignore, ``#`` begins no comment.
+
+    A pattern with a slash in front matches nothing, as paths are relative to what is copied.
+    """
+    relative = [text for text in patterns if not text.removeprefix("!").startswith("/")]
+    lines = [f"./{text}" if text.startswith("#") else text for text in relative]
+    return IgnoreRules.parse("\n".join(lines), filename="--exclude") if lines else None
 
 
 def _missing(source: Source, path: str, text: str) -> BuildError:
