@@ -27,7 +27,8 @@ def owner_of(text: str, read: Callable[[str], bytes | None]) -> Owner:
     """Resolve ``user[:group]`` as BuildKit's ``COPY --chown`` does.
 
     *read* gives a file of the image, or None when there is none; it is asked only for names. A
-    number needs no lookup and is its own group; a name brings its primary group.
+    number needs no lookup and is its own group; a name brings its primary group, a colon with
+    nothing after it the group 0.
     """
     user, colon, group = text.partition(":")
     unknown: list[str] = []
@@ -44,6 +45,8 @@ def owner_of(text: str, read: Callable[[str], bytes | None]) -> Owner:
             gid = wanted
         elif group:
             unknown.append(group)
+        else:
+            gid = 0
     return Owner(uid=max(uid, 0), gid=max(gid, 0), unknown=tuple(unknown))
 
 
