@@ -30,6 +30,8 @@ GROUP = "root:x:0:\napp:x:1000:\nextra:x:50:app,root\nmore:x:40:app\nodd:x:x:app
         ("short", Identity(1001, 1001, (), "/")),
         ("app:more", Identity(1000, 40, (), "/home/app")),
         ("app:77", Identity(1000, 77, (), "/home/app")),
+        ("app:", Identity(1000, 1000, (40, 50), "/home/app")),
+        (":more", Identity(0, 40, (), "/root")),
         ("4321", Identity(4321, 0, (), "/")),
         ("4321:1234", Identity(4321, 1234, (), "/")),
     ],
@@ -44,8 +46,6 @@ def test_a_user_is_found_by_name_or_number(user: str, expected: Identity) -> Non
     [
         ("nobody", "unable to find user nobody: no matching entries in passwd file"),
         ("app:nobody", "unable to find group nobody: no matching entries in group file"),
-        ("app:", "unable to find user 'app:': it has to be user or user:group"),
-        (":app", "unable to find user ':app': it has to be user or user:group"),
         ("4294967295", "'4294967295' is not a user or group id"),
         ("-1", "unable to find user -1: no matching entries in passwd file"),
     ],

@@ -31,12 +31,12 @@ class Identity(NamedTuple):
 def lookup(user: str, passwd: str, group: str) -> Identity:
     """Find ``name|uid[:group|gid]`` in the text of /etc/passwd and /etc/group, as runc does.
 
-    A number needs no entry. Without a group, the user's own and his supplementary ones count;
-    two numbers bring no supplementary group. Raises `SetUpError` for a name without an entry.
+    A number needs no entry, and no user at all is root. Without a group, the user's own and his
+    supplementary ones count; two numbers bring no supplementary group. Raises `SetUpError` for a
+    name without an entry.
     """
-    name, colon, wanted = (user or "0").partition(":")
-    if not name or (colon and not wanted):
-        raise SetUpError(f"unable to find user {user!r}: it has to be user or user:group")
+    name, _, wanted = user.partition(":")
+    name = name or "0"
     users = _entries(passwd, 7)
     found = next((row for row in users if row[0] == name), None)
     if found is None and name.isdigit():
