@@ -184,11 +184,12 @@ def test_durations_as_go_prints_them(nanoseconds: int, text: str) -> None:
         ("/a", "b/../c", "/a/c"),
         ("/a", "/b", "/b"),
         ("/a", "../../..", "/"),
-        ("/", "//b", "/b"),
+        ("/a", "b//c/", "/a/b/c"),
+        ("/", "//b/../c/", "//b/../c/"),
     ],
 )
 def test_joining_paths(folder: str, path: str, expected: str) -> None:
-    """Absolute and clean."""
+    """Absolute; clean where they had to be joined."""
     assert join_path(folder, path) == expected
 
 

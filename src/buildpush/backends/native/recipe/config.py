@@ -93,7 +93,9 @@ def with_shell(image: ImageConfig, command: Sequence[str]) -> tuple[str, ...]:
 
 
 def join_path(folder: str, path: str) -> str:
-    """*path* seen from *folder*, absolute and clean."""
+    """*path* seen from *folder*; like BuildKit, leave an absolute *path* as it is written."""
+    if path.startswith("/"):
+        return path
     joined = posixpath.normpath(posixpath.join("/", folder, path))
     return re.sub("^/+", "/", joined)
 
