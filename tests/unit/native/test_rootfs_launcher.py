@@ -215,6 +215,19 @@ def test_stubs_go_and_the_times_around_them_stay(tmp_path: Path) -> None:
     assert (root / "etc").stat().st_mtime_ns == 2_000_000_000
 
 
+def test_a_stub_to_keep_stays(tmp_path: Path) -> None:
+    """Others go."""
+    root = tmp_path / "root"
+    root.mkdir()
+    made = stubs.Stubs(str(root))
+
+    made.provide("/proc", "dir", keep=True)
+    made.provide("/made", "dir")
+    made.remove()
+
+    assert [path.name for path in root.iterdir()] == ["proc"]
+
+
 def test_stubs_do_not_follow_links_that_came_later(tmp_path: Path) -> None:
     """What they lead to is not ours."""
     root, outside = tmp_path / "root", tmp_path / "outside"

@@ -28,7 +28,8 @@ class Swaps:
 
     def devices(self) -> None:
         """Make the devices that are missing; a plain file for ``null`` where mknod is refused."""
-        self._stubs.provide("/dev", "dir")
+        for point in system.ESSENTIAL:
+            self._stubs.provide(point, "dir", keep=True)
         for name, minor in system.DEVICES.items():
             path = paths.inside(self._root, f"/dev/{name}")
             if paths.lstat(path) is not None:

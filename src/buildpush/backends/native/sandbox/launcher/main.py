@@ -124,7 +124,7 @@ def _clear(session: Session) -> None:
 def _run_namespaces(session: Session, root: str, tray: str, mounts: Sequence[Job]) -> int:
     made = stubs.Stubs(root)
     for point, shape in system.mount_points(mounts):
-        made.provide(point, shape)
+        made.provide(point, shape, keep=point in system.ESSENTIAL)
     try:
         return command.in_namespaces(session.job, root, tray, mounts, session.control)
     finally:

@@ -20,16 +20,19 @@ class Stubs:
         self._made: list[str] = []
         self._times: dict[str, tuple[os.stat_result, os.stat_result]] = {}
 
-    def provide(self, target: str, shape: Shape) -> str:
-        """The path of *target* (absolute in the root), made as *shape* unless it exists."""
+    def provide(self, target: str, shape: Shape, *, keep: bool = False) -> str:
+        """The path of *target* (absolute in the root), made as *shape* unless it exists.
+
+        With *keep* it stays: an image has the mount points that every container needs.
+        """
         names = paths.resolve(self._root, target)
         for depth in range(1, len(names) + 1):
             path = paths.join(self._root, names[:depth])
             if paths.lstat(path) is None:
-                self._make(path, "dir" if depth < len(names) else shape)
+                self._make(path, "dir" if depth < len(names) else shape, keep=keep)
         return paths.join(self._root, names)
 
-    def _make(self, path: str, shape: Shape) -> None:
+    def _make(self, path: str, shape: Shape, *, keep: bool) -> None:
         parent = os.path.dirname(path)
         now = os.lstat(parent)
         before, _ = self._times.get(parent, (now, now))
@@ -38,6 +41,8 @@ class Stubs:
             os.chmod(path, 0o755)
         else:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        if keep:
+            return
         self._made.append(path)
         self._times[parent] = (before, os.lstat(parent))
 

@@ -39,6 +39,8 @@ _MASKED: Final = (
 )
 _MASKED_IN_SYS: Final = ("devices/virtual/powercap", "firmware")
 _READ_ONLY: Final = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+ESSENTIAL: Final = ("/proc", "/sys", "/dev")
+"""Every container needs these: where an image lacks them, they stay in it, as with BuildKit."""
 _POINTS: Final[tuple[tuple[str, Shape], ...]] = (
     ("/proc", "dir"),
     ("/sys", "dir"),
