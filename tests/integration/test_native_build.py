@@ -388,12 +388,37 @@ def test_user_and_workdir(workshop: Workshop) -> None:
 
 
 @needs_root
-def test_a_workdir_that_is_there_makes_no_layer(workshop: Workshop) -> None:
-    """Only the config changes."""
-    built = workshop.build("FROM base\nWORKDIR /tmp\n")
+def test_a_workdir_that_is_there_makes_a_layer_of_nothing(workshop: Workshop) -> None:
+    """As BuildKit does: its history line stands for a layer; the path stays as it was written."""
+    built = workshop.build("FROM base\nWORKDIR /tmp/\n")
 
-    assert len(built.manifest["layers"]) == 1
-    assert built.config["history"][-1]["empty_layer"] is True
+    assert built.names(-1) == []
+    assert len(built.manifest["layers"]) == 2
+    assert built.config["config"]["WorkingDir"] == "/tmp/"
+    assert "empty_layer" not in built.config["history"][-1]
+
+
+def test_names_of_users_need_an_image_to_be_looked_up_in(workshop: Workshop) -> None:
+    """In ``scratch`` there is none; once there is a layer, an unknown name is root's."""
+    workshop.file("a")
+
+    with pytest.raises(BuildError, match="'ghost' cannot be looked up in an empty image"):
+        workshop.build("FROM scratch\nCOPY --chown=ghost a /\n")
+
+    built = workshop.build("FROM scratch\nCOPY a /\nCOPY --chown=ghost a /b\n")
+    with built.tar(-1) as archive:
+        assert archive.getmember("b").uid == 0
+
+
+@needs_root
+def test_a_run_leaves_the_mount_points_that_every_container_needs(workshop: Workshop) -> None:
+    """/dev, /proc and /sys, as with BuildKit; nothing else that was made for the command."""
+    built = workshop.build(
+        "FROM base AS b\nFROM scratch\nCOPY --from=b /bin /bin\n"
+        "RUN --mount=type=tmpfs,target=/t echo hi >/x\n"
+    )
+
+    assert sorted(built.names(-1)) == ["dev", "proc", "sys", "x"]
 
 
 @needs_root

@@ -149,8 +149,7 @@ class Steps:
             owner = self._owner(operation.user, job.layers) or (0, 0)
             tree = self.images.tree(job.layers)
             plan = plan_mkdir(operation.path, tree, *owner, created_ns=self._created_ns)
-            if not plan.entries:
-                return StepRecord(layer=None, diff_id=None, created=self.created)
+            # A folder that is there makes a layer of nothing, as in BuildKit.
             nothing = FilesSource({})
             return self._layer(lambda w: write_copy(plan, nothing, w, self.abort), plan)
 
@@ -288,6 +287,11 @@ class Steps:
             return read_file(self.materials.stacked(layers), path)
 
         owner = owner_of(text, read)
+        if owner.unknown and not layers:
+            raise BuildError(
+                f"user or group {owner.unknown[0]!r} cannot be looked up in an empty image",
+                hint="give their numbers",
+            )
         for name in owner.unknown:
             self.run.warn(f"the image has no user or group {name!r}; root is taken instead")
         return owner.uid, owner.gid

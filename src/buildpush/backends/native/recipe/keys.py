@@ -19,7 +19,7 @@ from .operations import Execute, InlineFile, MakeDirectory, Transfer
 
 __all__ = ["LayerForm", "RunLimits", "chain", "directory_key", "execute_key", "transfer_key"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 """Raise it when a change of the code would make other layers from the same input."""
 
 
