@@ -78,6 +78,12 @@ class Swaps:
         first, _ = self._times.get(parent, (before, before))
         self._times[parent] = (first, os.lstat(parent))
 
+    def _is_ours(self, path: str) -> bool:
+        """Whether *path* still lies in the root: the command may have left links on the way."""
+        parent = os.path.dirname(path)
+        inside = paths.inside(self._root, parent[len(self._root) :])
+        return inside.rstrip("/") == parent and paths.is_directory(parent)
+
     def undo(self, before: difference.Walk) -> None:
         """Put everything back and make *before* know what was only moved to and fro."""
         untouched = {
@@ -86,12 +92,12 @@ class Swaps:
             if (now := paths.lstat(parent)) is not None and now.st_mtime_ns == last.st_mtime_ns
         }
         for path, home in reversed(self._borrowed):
-            if paths.is_directory(path):
+            if self._is_ours(path) and paths.is_directory(path):
                 move(path, home)
         for path, aside in reversed(self._hidden):
             parent = os.path.dirname(path)
             now = paths.lstat(parent)
-            if now is None or not stat.S_ISDIR(now.st_mode):
+            if now is None or not self._is_ours(path):
                 continue
             paths.remove_tree(path)
             if aside:
