@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from buildpush.backends.native.sandbox.rootfs import JobMount
+from buildpush.backends.native.sandbox.launcher import syscalls
+from buildpush.backends.native.sandbox.rootfs import JobMount, Rung, Sandbox
 
 if TYPE_CHECKING:
+    from buildpush.runtime import Environment
     from conftest import Bench, LayerMaker
 
 pytestmark = pytest.mark.needs_root
@@ -65,3 +67,41 @@ def test_devices_of_a_base_image_are_not_the_machines(
 
     assert outcome.stdout == ["2"]
     assert outcome.stderr == ["cat: can't open '/node': Permission denied"]
+
+
+def test_a_command_shares_no_session_keyring_with_its_caller(
+    forked: Callable[[Callable[[], object]], tuple[int, str]],
+) -> None:
+    """Keys that whoever builds has in the kernel stay out of reach, as under runc."""
+
+    def session() -> int:
+        get_keyring_id, session_keyring = 0, -3
+        return int(
+            syscalls._libc().syscall(syscalls._keyctl_number(), get_keyring_id, session_keyring, 0)
+        )
+
+    def body() -> object:
+        before = session()
+        syscalls.leave_keyring()
+        return "alike" if session() == before else "apart"
+
+    assert forked(body)[1] == "apart"
+
+
+def test_a_user_in_a_chroot_cannot_point_the_cleaning_at_other_files(
+    bench: Bench, environment: Environment, tmp_path: Path
+) -> None:
+    """Root puts the mounts back after the command, and follows no link that it left behind."""
+    precious = tmp_path / "deep" / "cache"
+    precious.mkdir(parents=True)
+    (precious / "file").write_text("precious")
+    tmp_path.chmod(0o755)
+    bench.sandbox = Sandbox.at(Rung.CHROOT, environment)
+    mount = JobMount(kind="tmpfs", target="/home/app/a/deep/cache")
+    cache = tmp_path / "lent"
+    cache.mkdir()
+    lent = JobMount(kind="cache", source=cache, target="/home/app/a/deep/lent")
+
+    bench.sh(f"mv /home/app/a /home/app/b && ln -s {tmp_path} /home/app/a", mounts=(mount, lent))
+
+    assert (precious / "file").read_text() == "precious"

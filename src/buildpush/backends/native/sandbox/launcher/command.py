@@ -192,6 +192,7 @@ def _start(job: Job, *, own_session: bool) -> int:
         if own_session:
             os.setsid()
         os.umask(0o022)
+        syscalls.leave_keyring()
         identity.limit([(row[0], row[1], row[2]) for row in job.get("ulimits", ())])
         identity.become(someone)
         if not own_session:

@@ -39,6 +39,7 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _CAPABILITY_VERSION_3: Final = 0x2008_0522
 _SYS_MOUNT_SETATTR: Final = 442
 _AT_RECURSIVE: Final = 0x8000
@@ -196,6 +197,23 @@ def _capset(permitted: int) -> None:
     low, high = permitted & 0xFFFF_FFFF, permitted >> 32
     data = struct.pack("=6I", low, low, 0, high, high, 0)
     _checked(_libc().capset(header, data), "capset")
+
+
+def leave_keyring() -> None:
+    """Give this process an empty session keyring; kernels without keys have none to give."""
+    _libc().syscall(_keyctl_number(), _KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def _keyctl_number() -> int:
+    numbers = {
+        "x86_64": 250,
+        "i386": 288,
+        "i686": 288,
+        "ppc64le": 271,
+        "s390x": 280,
+        "armv7l": 311,
+    }
+    return numbers.get(os.uname().machine, 219)  # 219: arm64, riscv64, loongarch64
 
 
 def raise_loopback() -> None:
