@@ -159,6 +159,18 @@ def test_extended_attributes_are_kept_and_an_overlays_own_are_not(
     assert not [key for e in outcome.entries.values() for key in e.pax_headers if "overlay" in key]
 
 
+def test_mount_points_that_every_container_needs_stay(any_bench: Bench, layer: object) -> None:
+    """BuildKit leaves them in an image that lacks them."""
+    gone = layer()  # type: ignore[operator]
+    for name in ("dev", "proc", "sys"):
+        gone.add(f".wh.{name}", b"", mode=0)
+    any_bench.layers = (*any_bench.layers, gone.done())
+
+    outcome = any_bench.sh("true")
+
+    assert outcome.listing == ["dir 755 0:0 dev", "dir 755 0:0 proc", "dir 755 0:0 sys"]
+
+
 def test_what_is_left_in_a_mount_point_stays(any_bench: Bench) -> None:
     """Only stubs that are still empty are removed: the rest is the command's own work."""
     from buildpush.backends.native.sandbox.rootfs import JobMount
