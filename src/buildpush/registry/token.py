@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from ..auth import Access, Credential, Keychain
 from ..errors import AuthError, RegistryError
 from ..oci import Repository
-from ..runtime import Run
+from ..runtime import Hidden, Run
 from .bodies import parse_grant, sendable
 from .challenges import Challenge, parse_challenges
 from .endpoints import Insecure
@@ -157,11 +157,11 @@ class Authorizer:
                     " header can carry",
                     hint="is there a line break or a blank in it?",
                 )
-            return f"Bearer {credential.registry_token}"
+            return Hidden(f"Bearer {credential.registry_token}")
         if challenge.scheme == "basic":
             if credential is None or not (credential.username or credential.password):
                 return ""
-            return f"Basic {_pair(credential)}"
+            return Hidden(f"Basic {_pair(credential)}")
         key = _Key(
             realm=challenge.parameters["realm"],
             service=challenge.parameters.get("service", ""),
@@ -176,7 +176,7 @@ class Authorizer:
                 began = self.run.clock()
                 slot.token, seconds = self._fetch(key, want)
                 slot.until = began + seconds * _EARLY
-            return f"Bearer {slot.token}"
+            return Hidden(f"Bearer {slot.token}")
 
     def _fetch(self, key: _Key, want: Want) -> tuple[str, float]:
         """Ask the token service; the token and how many seconds it lives."""
@@ -190,14 +190,14 @@ class Authorizer:
                 "service": key.service,
                 "client_id": "buildpush",
                 "scope": " ".join(key.scopes),
-                "refresh_token": credential.identity_token,
+                "refresh_token": Hidden(credential.identity_token),
             }
             body = Body.of(urlencode(form).encode(), "application/x-www-form-urlencoded")
             exchange = self.transport.send("POST", key.realm, body=body)
         else:
             headers: dict[str, str] = {}
             if credential is not None:
-                headers["Authorization"] = f"Basic {_pair(credential)}"
+                headers["Authorization"] = Hidden(f"Basic {_pair(credential)}")
             exchange = self.transport.send("GET", _token_url(key), headers=headers)
         with exchange as reply:
             if reply.status != 200:

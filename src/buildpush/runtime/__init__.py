@@ -29,7 +29,7 @@ from ..events import (
 )
 from .environment import Environment
 
-__all__ = ["CancelToken", "Deadline", "Environment", "Redactor", "Run", "Task"]
+__all__ = ["CancelToken", "Deadline", "Environment", "Hidden", "Redactor", "Run", "Task"]
 
 _PROGRESS_SECONDS = 0.1
 _SHORTEST_SECRET = 4
@@ -114,6 +114,15 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()
+
+
+class Hidden(str):
+    """A string that is a secret: its repr, which tracebacks with local variables show, hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 @define(eq=False)

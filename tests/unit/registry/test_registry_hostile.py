@@ -6,7 +6,8 @@ import json
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from traceback import TracebackException
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ from buildpush.registry.bodies import parse_errors, parse_grant
 from buildpush.registry.challenges import Challenge, parse_challenges
 from buildpush.registry.failures import safe_url
 from buildpush.runtime import Run
-from buildpush.testing import Fault, LocalRegistry, RecordingSink, Status
+from buildpush.testing import Fault, LocalRegistry, RecordingSink, Reset, Status
 
 ClientFor = Callable[..., RegistryClient]
 CANARY = "c4n4ry"
@@ -185,3 +186,25 @@ def test_the_logging_of_others_is_left_alone(
         assert "mine=shown" in caplog.text
     assert not logging.getLogger("httpx").filters
     assert not logging.getLogger("httpcore.http11").filters
+
+
+@pytest.mark.parametrize("scheme", ["basic", "token"])
+def test_the_local_variables_of_a_traceback_hold_no_credential(
+    client_for: ClientFor, run: Run, scheme: Literal["basic", "token"]
+) -> None:
+    """Some programs print them, or send them to a service that collects errors."""
+    with LocalRegistry(auth=scheme, users={"ci": CANARY}) as registry:
+        registry.add_manifest("app", INDEX, MediaType.OCI_INDEX, tag="1")
+        keychain = StaticKeychain(
+            prefix=registry.host, credential=Credential(username="ci", password=CANARY)
+        )
+        client = client_for(keychain)
+        client.get_manifest(ImageReference.parse(registry.reference("app:1")))
+        registry.inject(Fault(path="/v2/app/manifests/", action=Reset(), times=99))
+
+        with pytest.raises(RegistryError) as caught:
+            client.get_manifest(ImageReference.parse(registry.reference("app:1")))
+
+    shown = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "proof = '***'" in shown
+    assert run.redact(shown) == shown

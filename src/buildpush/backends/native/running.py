@@ -14,7 +14,7 @@ from ...errors import BuildError, CommandEvidence
 from ...events import Stream
 from ...oci.layer import LayerWriter
 from ...plan import BuildRequest
-from ...runtime import CancelToken, Run, Task
+from ...runtime import CancelToken, Hidden, Run, Task
 from ...runtime.process import TAIL_LINES
 from .copying.copy import CopyRequest, plan_copy
 from .copying.extract import extract
@@ -245,7 +245,7 @@ class Running:
         if path is None:
             return
         if spec.env is not None:
-            env[spec.env or spec.id] = path.read_bytes().decode("utf-8", "surrogateescape")
+            env[spec.env or spec.id] = Hidden(path.read_bytes(), "utf-8", "surrogateescape")
             if not spec.target:
                 return
         yield JobMount(
