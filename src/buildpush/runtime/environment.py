@@ -53,6 +53,12 @@ class Environment:
         return None
 
 
+def make_private(folder: Path) -> None:
+    """Make *folder* and what is missing above it for this user alone, whatever the umask is."""
+    for path in reversed((folder, *folder.parents)):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
 def _cache(variables: Mapping[str, str]) -> Path:
     chosen = variables.get("BUILDPUSH_CACHE")
     if chosen:

@@ -370,3 +370,16 @@ def test_records_nobody_asks_for_expire(tmp_path: Path) -> None:
 
     with Store(tmp_path) as store:
         assert (store.note("old"), store.note("new")) == (None, b"1")
+
+
+def test_no_folder_above_a_store_is_open_to_others(tmp_path: Path) -> None:
+    """Whatever the umask: who can write above the store could put another in its place."""
+    before = os.umask(0)
+    try:
+        with Store(tmp_path / "cache" / "native" / "v1", remove=unwanted):
+            pass
+    finally:
+        os.umask(before)
+
+    made = (tmp_path / "cache", tmp_path / "cache" / "native", tmp_path / "cache/native/v1/steps")
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 3

@@ -25,6 +25,7 @@ from attrs import define, field, frozen
 
 from ...errors import BuildError, DigestMismatchError
 from ...oci import Digest, Repository
+from ...runtime.environment import make_private
 from .records import StepRecord
 from .trimming import trim
 
@@ -63,6 +64,7 @@ class Store:
     _stack: ExitStack = field(factory=ExitStack, init=False, repr=False)
 
     def __enter__(self) -> Self:
+        make_private(self.root)
         for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.chmod(0o700)

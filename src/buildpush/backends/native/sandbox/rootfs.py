@@ -20,6 +20,7 @@ from ....errors import BackendUnavailableError, BuildError, UnsupportedFeatureEr
 from ....events import Stream
 from ....plan.values import Ulimit
 from ....runtime import CancelToken, Environment
+from ....runtime.environment import make_private
 from .launcher import paths
 from .launching import Launch, LayerFile, OnLine, Verdict
 
@@ -294,7 +295,7 @@ def _try(rung: Rung, environment: Environment, cancel: CancelToken) -> tuple[San
 def place_to_try(environment: Environment) -> Path:
     """A folder to try things in: of the file system that builds will use, if possible."""
     try:
-        environment.cache.mkdir(parents=True, exist_ok=True)
+        make_private(environment.cache)
     except OSError:
         return environment.temporary
     return environment.cache
