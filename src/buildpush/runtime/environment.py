@@ -9,6 +9,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from ..errors import PlanError
+
 
 def _copy(mapping: Mapping[str, str]) -> Mapping[str, str]:
     return dict(mapping)
@@ -31,17 +33,17 @@ class Environment:
         """Read the environment of this process.
 
         *cache* is ``BUILDPUSH_CACHE``, else ``buildpush`` in the user's cache folder as
-        platformdirs finds it.
+        platformdirs finds it. Raises `PlanError` when a folder is missing that every process has.
         """
         variables = dict(os.environ)
         return cls(
             variables=variables,
             uid=os.getuid(),
             gid=os.getgid(),
-            home=Path("~").expanduser(),
-            cwd=Path.cwd(),
+            home=_home(),
+            cwd=_cwd(),
             cache=_cache(variables),
-            temporary=Path(tempfile.gettempdir()),
+            temporary=_temporary(),
         )
 
     def which(self, program: str) -> Path | None:
@@ -57,6 +59,31 @@ def make_private(folder: Path) -> None:
     """Make *folder* and what is missing above it for this user alone, whatever the umask is."""
     for path in reversed((folder, *folder.parents)):
         path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _home() -> Path:
+    try:
+        return Path("~").expanduser()
+    except RuntimeError as error:
+        raise PlanError(f"user {os.getuid()} has no home folder", hint="set HOME") from error
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise PlanError(
+            "the current folder does not exist any more", hint="go to one that does"
+        ) from error
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise PlanError(
+            "no folder for temporary files can be written to", hint="set TMPDIR to one"
+        ) from error
 
 
 def _cache(variables: Mapping[str, str]) -> Path:

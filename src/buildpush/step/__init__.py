@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Final, Unpack, cast
 
 import anyio
 import anyio.from_thread
@@ -24,10 +24,13 @@ from ..errors import SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned
 from ..plan import BuildResult, Capabilities, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
+from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
+
+_LARGEST_DOCKERFILE: Final = 16 << 20
 
 
 def _ignore(_: Event) -> None:
@@ -87,7 +90,9 @@ class BuildAndPushStep(StepSpec):
         Reads the Dockerfile and probes the backend; raises `DockerfileError`, or `PlanError`
         with every reason why it cannot be done here.
         """
-        return self._choose(backend or self.backend, Environment.current())[1]
+        environment = Environment.current()
+        with host_faults(environment):
+            return self._choose(backend or self.backend, environment)[1]
 
     def run(
         self,
@@ -171,7 +176,11 @@ class BuildAndPushStep(StepSpec):
         from .secrets import find_agents, write_secrets
 
         environment = Environment.current()
-        with _workdir(environment) as folder, Deadline(cancel, self.timeout):
+        with (
+            host_faults(environment),
+            _workdir(environment) as folder,
+            Deadline(cancel, self.timeout),
+        ):
             warnings: list[str] = []
             run = Run(
                 workdir=folder,
@@ -220,12 +229,15 @@ class BuildAndPushStep(StepSpec):
 def _dockerfile_path(context: Path, dockerfile: Path, environment: Environment) -> Path:
     """Find the Dockerfile: in the build context, else from the current folder, as kaniko does."""
     folder = environment.cwd / context
-    if not folder.is_dir():
-        raise SpecError(f"context: no such folder: {context}", hint="give the folder to build")
     candidates = (folder / dockerfile, environment.cwd / dockerfile)
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    try:
+        if not folder.is_dir():
+            raise SpecError(f"context: no such folder: {context}", hint="give the folder to build")
+        for candidate in candidates:
+            if candidate.is_file():
+                return candidate
+    except OSError as error:
+        raise SpecError(f"cannot look at {error.filename}: {error.strerror}") from error
     raise SpecError(
         f"dockerfile: no such file: {dockerfile}",
         hint=f"looked for {' and '.join(dict.fromkeys(str(c) for c in candidates))}",
@@ -234,6 +246,12 @@ def _dockerfile_path(context: Path, dockerfile: Path, environment: Environment) 
 
 def _read(path: Path) -> bytes:
     try:
+        size = path.stat().st_size
+        if size > _LARGEST_DOCKERFILE:
+            raise SpecError(
+                f"dockerfile: {path} has {size} bytes, more than {_LARGEST_DOCKERFILE}",
+                hint="is it a Dockerfile? data is better kept in files and copied",
+            )
         return path.read_bytes()
     except OSError as error:
         raise SpecError(f"dockerfile: cannot read {path}: {error.strerror}") from error

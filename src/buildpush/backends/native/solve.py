@@ -20,6 +20,7 @@ from ...dockerfile.stages import resolve
 from ...errors import (
     BuildError,
     BuildpushError,
+    PlanError,
     SourceEvidence,
     StepCancelledError,
     StepTimeoutError,
@@ -28,6 +29,7 @@ from ...oci import Platform
 from ...oci.wire import History
 from ...plan import BuildRequest, LayoutArtifact
 from ...runtime import Run, Task
+from ...runtime.host import host_fault, is_of_host
 from .export import BuiltImage, export, finished_config
 from .images import Image, Images, Layer
 from .materials import Folder, Material
@@ -366,4 +368,7 @@ class _Blamed:
                 error.evidence = (source, *error.evidence)
         elif isinstance(error, OSError | ValueError):
             source = evidence_of(self.request.dockerfile, self.lines)
+            if isinstance(error, OSError) and is_of_host(error):
+                refusal = host_fault(error, self.run.environment)
+                raise PlanError(refusal.message, evidence=(source,), hint=refusal.hint) from error
             raise BuildError(f"{self.title}: {error}", evidence=(source,)) from error
