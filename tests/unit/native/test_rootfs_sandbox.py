@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,16 @@ def test_a_cache_that_cannot_be_made_does_not_stop_a_probe(tmp_path: Path) -> No
     """Things are then tried in the folder for temporary files."""
     (tmp_path / "file").touch()
     environment = evolve(Environment.current(), cache=tmp_path / "file" / "cache")
+
+    assert rootfs.place_to_try(environment) == environment.temporary
+
+
+def test_a_cache_of_somebody_else_is_not_tried_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that is there and cannot be written: the temporary folder, no error."""
+    environment = evolve(Environment.current(), cache=tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
 
     assert rootfs.place_to_try(environment) == environment.temporary
 

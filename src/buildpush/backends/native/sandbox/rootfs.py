@@ -6,6 +6,7 @@ file tells what to do.
 
 from __future__ import annotations
 
+import os
 import pwd
 import tempfile
 from collections import deque
@@ -298,7 +299,9 @@ def place_to_try(environment: Environment) -> Path:
         make_private(environment.cache)
     except OSError:
         return environment.temporary
-    return environment.cache
+    # One that is there may yet be somebody else's, or read-only.
+    usable = os.access(environment.cache, os.W_OK | os.X_OK)
+    return environment.cache if usable else environment.temporary
 
 
 def explain(rung: Rung, fault: str) -> str:
