@@ -69,11 +69,12 @@ def hostile(path: Path, **files: bytes) -> Path:
 
 def test_nothing_but_a_layouts_files_is_unpacked(tmp_path: Path) -> None:
     """Other names, and links where folders should be, are left alone."""
-    archive = hostile(tmp_path / "x.tar", **{"blobs/sha256/../../evil/x": b"", "readme": b"hi"})
+    archive = hostile(tmp_path / "x.tar", **{"blobs/sha256/../../../evil": b"", "readme": b"hi"})
     with pytest.raises(SpecError, match="cannot leave its root"):
         unpack_tar(archive, tmp_path / "out")
 
-    archive = hostile(tmp_path / "y.tar", **{"readme": b"hi", "blobs/md5/ab": b""})
+    others = {"readme": b"hi", "blobs/md5/ab": b"", "blobs/sha256/../../evil/x": b""}
+    archive = hostile(tmp_path / "y.tar", **others)
     assert set(files_of(unpack_tar(archive, tmp_path / "out2"))) == {"oci-layout", "index.json"}
 
 
