@@ -29,7 +29,7 @@ _SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "ser
 
 
 class FinalError(RegistryUnavailableError):
-    """The registry cannot be used, and trying again would not help: TLS, certificates."""
+    """The registry cannot be used, and trying again would not help: TLS, certificates, no such name."""
 
     retryable = False
 

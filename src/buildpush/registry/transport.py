@@ -387,9 +387,10 @@ def _unreachable(place: str, host: str, error: httpx.HTTPError) -> RegistryUnava
     if isinstance(error, httpx.ProxyError):
         return RegistryUnavailableError(message, hint="look at HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
     if re.search(r"Errno -\d+", reason):
-        return RegistryUnavailableError(
-            message, hint=f"the name {host} is not known to DNS: is it spelled right?"
-        )
+        # Only EAI_NONAME is DNS's last word: the others say that DNS itself did not answer.
+        kind = FinalError if f"Errno {socket.EAI_NONAME}]" in reason else RegistryUnavailableError
+        hint = f"{host} is not known to DNS: is it spelled right, and has this machine internet?"
+        return kind(message, hint=f"{hint} Without it, set mirrors, or use a registry in reach")
     return RegistryUnavailableError(
         message, hint="is the registry up, and may this machine reach it?"
     )

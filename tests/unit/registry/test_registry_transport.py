@@ -324,6 +324,25 @@ def test_an_unknown_name_is_unavailable_and_hints_at_spelling(
     assert "nowhere.example is not known to DNS" in caught.value.hint
 
 
+@pytest.mark.parametrize(("code", "again"), [(socket.EAI_NONAME, False), (socket.EAI_AGAIN, True)])
+def test_only_a_name_server_that_is_silent_is_asked_again(
+    client: RegistryClient, monkeypatch: pytest.MonkeyPatch, code: int, again: bool
+) -> None:
+    """That there is no such name is final; that nobody could say is not."""
+    asked: list[object] = []
+
+    def unknown(*place: object, **__: object) -> None:
+        asked.append(place)
+        raise socket.gaierror(code, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    with pytest.raises(RegistryUnavailableError):
+        client.get_manifest(ImageReference.parse("nowhere.example/app:1"))
+
+    assert (len(asked) > 1) is again
+
+
 def test_docker_hub_is_asked_at_its_registry(
     client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
