@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -383,3 +384,30 @@ def test_no_folder_above_a_store_is_open_to_others(tmp_path: Path) -> None:
 
     made = (tmp_path / "cache", tmp_path / "cache" / "native", tmp_path / "cache/native/v1/steps")
     assert [path.stat().st_mode & 0o777 for path in made] == [0o700] * 3
+
+
+def test_a_step_is_made_by_one_at_a_time(tmp_path: Path) -> None:
+    """The second build calls *wait* until the first has made it; another key is free."""
+    with Store(tmp_path) as one, Store(tmp_path) as two, ExitStack() as first:
+        first.enter_context(one.making("key", _never))
+        waits: list[str] = []
+
+        def wait() -> None:
+            waits.append("waited")
+            first.close()
+
+        with two.making("other", _never), two.making("key", wait):
+            assert waits == ["waited"]
+
+
+def test_locks_of_steps_do_not_pile_up(tmp_path: Path) -> None:
+    """Whoever opens the store alone clears them."""
+    with Store(tmp_path) as store, store.making("key", _never):
+        pass
+
+    with Store(tmp_path):
+        assert list((tmp_path / "locks").iterdir()) == []
+
+
+def _never() -> None:
+    raise AssertionError("nobody holds this lock")

@@ -235,11 +235,13 @@ class Steps:
         return self._once(key, job, make)
 
     def _once(self, key: str, job: _Job, make: Callable[[], StepRecord]) -> StepRecord:
-        """The record under *key*, made by at most one thread of this process."""
+        """The record under *key*, made by one thread; others, of other builds too, wait for it."""
         with self._lock:
             lock = self._keys.setdefault(key, threading.Lock())
-        with lock:
+        with ExitStack() as stack:
+            stack.enter_context(lock)
             if not job.fresh:
+                stack.enter_context(self.store.making(key, self._waiting(job.task)))
                 record = self.store.step(key)
                 if record is not None:
                     job.task.outcome = "cached"
@@ -247,6 +249,16 @@ class Steps:
             record = make()
             self.store.remember(key, record)
             return record
+
+    def _waiting(self, task: Task) -> Callable[[], None]:
+        told = iter(("another build is at this step: waiting for its result",))
+
+        def wait() -> None:
+            for line in told:
+                task.log("stderr", line)
+            self.abort.sleep(0.1)
+
+        return wait
 
     def _layer(
         self, fill: Callable[[LayerWriter], None], plan: CopyPlan | None = None

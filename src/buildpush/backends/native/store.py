@@ -38,7 +38,16 @@ DEFAULT_LIMIT: Final = 20 << 30
 _SEAL: Final = 1_000_000_000
 """Modification time, in nanoseconds, of every blob whose content was verified."""
 _CHUNK: Final = 1 << 20
-_FOLDERS: Final = ("blobs/sha256", "layers", "indexes", "steps", "origins", "caches", "work")
+_FOLDERS: Final = (
+    "blobs/sha256",
+    "layers",
+    "indexes",
+    "steps",
+    "origins",
+    "caches",
+    "locks",
+    "work",
+)
 
 
 @frozen(kw_only=True)
@@ -229,6 +238,17 @@ class Store:
 
     def _drop(self, folder: str, name: str) -> None:
         (self.root / folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def making(self, key: str, wait: Callable[[], None]) -> Generator[None]:
+        """Be the only one, of all processes, who makes what goes under *key*.
+
+        *wait* is called between tries while somebody else does. The files that are locked are
+        cleared when the store is trimmed.
+        """
+        with (self.root / "locks" / key).open("ab") as lock:
+            _lock(lock.fileno(), fcntl.LOCK_EX, wait)
+            yield
 
     # -- folders -------------------------------------------------------------------------
 

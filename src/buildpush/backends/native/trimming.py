@@ -26,6 +26,8 @@ def trim(root: Path, limit: int, remove: Callable[[Path], None], now: float) -> 
     lock for itself.
     """
     _clear_strays(root)
+    for path in (root / "locks").glob("*"):
+        path.unlink(missing_ok=True)
     blobs = ((p, p.stat().st_size, p.stat().st_atime) for p in root.glob("blobs/*/*"))
     for path in _surplus(blobs, limit):
         path.unlink(missing_ok=True)
