@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGINT and SIGTERM stop the run, wait until everything it started is gone, and exit with 130
     and 143.
     """
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if callable(reconfigure):
+        reconfigure(errors="backslashreplace")  # as standard error is
     arguments = _parser().parse_args(argv)
     from . import commands
 
@@ -61,15 +66,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             "demo": commands.demo,
         }[arguments.command]
         run(arguments, cancel)
+        if sys.stdout is not None:  # as it is when the caller has closed it
+            sys.stdout.flush()
     except BuildpushError as error:
         print(f"buildpush: {error.report()}", file=sys.stderr)
         if caught:
             return 128 + caught[0]
         return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
+    except OSError as error:
+        return _output_lost(error)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return 0
+
+
+def _output_lost(error: OSError) -> int:
+    """End a command whose output could not be written, and keep the interpreter from retrying."""
+    with suppress(OSError):
+        print(f"buildpush: the output could not be written: {error}", file=sys.stderr)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - it is no path of ours
+                os.dup2(nothing.fileno(), stream.fileno())
+    return 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:

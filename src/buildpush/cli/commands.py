@@ -156,6 +156,8 @@ def _ignore(_: Event) -> None:
 
 
 def _display(progress: str) -> EventSink:
+    if sys.stderr is None:  # as it is when the caller has closed it
+        return _ignore
     match progress:
         case "plain":
             return PlainRenderer(sys.stderr)
