@@ -48,7 +48,7 @@ def parse(text: str | bytes, *, filename: str = "Dockerfile") -> Dockerfile:
         filename=filename,
         text=printable(source.text),
         args=tuple(reading.args),
-        stages=tuple(reading.stages),
+        stages=tuple(reading.finished()),
         escape=reading.physical.escape,
         syntax=directives.get("syntax", "").partition(" ")[0],
         check=directives.get("check", ""),
@@ -85,6 +85,7 @@ class _Reading:
     stages: list[Stage] = field(factory=list[Stage])
     warnings: list[str] = field(factory=list[str])
     seen: bool = False
+    _instructions: list[list[Instruction]] = field(factory=list[list[Instruction]], init=False)
 
     def __attrs_post_init__(self) -> None:
         self.physical = PhysicalLines(self.source)
@@ -111,8 +112,7 @@ class _Reading:
             raise self.source.located(fault.message, words.lines, fault.hint) from fault
         self._look_at(words)
         if self.stages:
-            stage = self.stages[-1]
-            self.stages[-1] = evolve(stage, instructions=(*stage.instructions, instruction))
+            self._instructions[-1].append(instruction)
         elif isinstance(instruction, Arg):
             self.args.append(instruction)
         else:
@@ -128,6 +128,12 @@ class _Reading:
         if base.name in ("scratch", "context"):
             self._warn(base.lines, f"{base.name!r} is reserved and no good name for a stage")
         self.stages.append(Stage(index=len(self.stages), base=base))
+        self._instructions.append([])
+
+    def finished(self) -> Iterator[Stage]:
+        """The stages with their instructions, which are gathered beside them: it is far faster."""
+        for stage, instructions in zip(self.stages, self._instructions, strict=True):
+            yield evolve(stage, instructions=tuple(instructions))
 
     def _look_at(self, words: Words) -> None:
         """Warn of what is legal and probably not meant."""

@@ -1,7 +1,9 @@
 """What `parse` and `parse_onbuild` promise beyond the golden cases."""
 
 from contextlib import suppress
+from unittest.mock import Mock
 
+import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,17 @@ def test_an_error_shows_the_whole_file_under_its_name() -> None:
         ),
     )
     assert caught.value.message == "unknown instruction: RUNN (did you mean RUN?)"
+
+
+def test_a_stage_is_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many instructions it has: long generated files take no time to speak of."""
+    evolve = Mock(wraps=attrs.evolve)
+    monkeypatch.setattr("buildpush.dockerfile.parser.evolve", evolve)
+
+    (stage,) = parse("FROM scratch\n" + "ENV A=b\n" * 100).stages
+
+    assert len(stage.instructions) == 100
+    assert evolve.call_count == 1
 
 
 def test_bytes_and_text_parse_alike() -> None:
