@@ -160,14 +160,16 @@ def _parse(data: bytes, source: str) -> _Parsed:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the document"
         raise AuthError(f"{source} is malformed: {place}: {first['msg']}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # `from None`: the decoder's error carries the whole file.
         where = (
             f" at line {error.lineno}, column {error.colno}"
             if isinstance(error, json.JSONDecodeError)
             else ""
         )
-        raise AuthError(f"{source} is not JSON{where}", hint="was it quoted by a shell?") from None
+        raise AuthError(
+            f"{source} is not JSON{where}", hint="was it quoted by a shell, or cut short?"
+        ) from None
     known: list[_Known] = []
     for key, entry in (config.auths or {}).items():
         credential = _credential(entry, key, source) if entry else None

@@ -190,6 +190,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, environment: Mak
     [
         ('{"auths": {"r.io": {"auth": "s3cret"}', "is not JSON at line 1, column 38"),
         ("{auths: s3cret}", "is not JSON at line 1"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "the document"),
         ('{"auths": ["s3cret"]}', "auths: Input should be a valid dictionary"),
         ('{"auths": {"r.io": {"auth": ["s3cret"]}}}', r"auths\.r\.io\.auth: Input should be"),
