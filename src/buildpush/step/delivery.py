@@ -197,6 +197,9 @@ def _write_output(
     with run.task(f"output {path}", title):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file() and not path.is_dir():
+                # A new file takes the place of what is there, and nobody wants that for /dev/null.
+                raise SpecError(f"outputs: {path} is neither a file nor a folder")
             match output.type:
                 case "docker":
                     write_docker_archive(layout, digest, references, path)

@@ -134,3 +134,25 @@ def test_a_folder_that_is_closed_to_us(
 
     with pytest.raises(SpecError, match=r"cannot look at .*context: Permission denied"):
         step.plan()
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker"])
+def test_an_output_to_a_device_leaves_it_alone(
+    step: BuildAndPushStep, tmp_path: Path, kind: str
+) -> None:
+    """Nothing but files is replaced by an output: not /dev/stdout, not a pipe."""
+    pipe = tmp_path / "pipe.tar"
+    os.mkfifo(pipe)
+    writing = BuildAndPushStep.parse(
+        {
+            "repo": "a.example/b",
+            "context": str(step.context),
+            "push": False,
+            "outputs": [{"type": kind, "destination": str(pipe)}],
+        }
+    )
+
+    with pytest.raises(SpecError, match="neither a file nor a folder"):
+        writing.run()
+
+    assert pipe.is_fifo()
