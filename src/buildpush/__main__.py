@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from .cli import main
+
+def main() -> int:
+    """Run the command line; returns its exit code."""
+    try:
+        from .cli import main as command  # here, since Ctrl-C may come as early as now
+
+        return command()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
     sys.exit(main())

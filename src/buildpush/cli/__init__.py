@@ -48,8 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if callable(reconfigure):
         reconfigure(errors="backslashreplace")  # as standard error is
     arguments = _parser().parse_args(argv)
-    from . import commands
-
     cancel = CancelToken()
     caught: list[int] = []
 
@@ -59,12 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
+        from . import commands
+
         run = {
             "build": commands.build,
             "plan": commands.plan,
             "doctor": commands.doctor,
             "demo": commands.demo,
         }[arguments.command]
+        cancel.check()
         run(arguments, cancel)
         if sys.stdout is not None:  # as it is when the caller has closed it
             sys.stdout.flush()

@@ -37,9 +37,10 @@ def build(arguments: argparse.Namespace, cancel: CancelToken) -> None:
         print(result.digest)
 
 
-def plan(arguments: argparse.Namespace, _: CancelToken) -> None:
+def plan(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``plan``: print what a step would do."""
     made = _step(arguments).plan()
+    cancel.check()
     if arguments.json:
         _print_json(made.to_json())
     else:
@@ -67,9 +68,10 @@ class Finding:
     hint: str = ""
 
 
-def doctor(arguments: argparse.Namespace, _: CancelToken) -> None:
+def doctor(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``doctor``: print what each backend can do here, and why not."""
     findings = examine(BackendCatalog.discover())
+    cancel.check()
     if arguments.json:
         _print_json([_finding_to_json(finding) for finding in findings])
         return

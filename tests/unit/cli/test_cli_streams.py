@@ -1,13 +1,19 @@
-"""Standard output and standard error that are broken, full, closed, or only know ASCII."""
+"""Standard streams that are broken, full, closed or only know ASCII; and an early Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from buildpush import __main__
+from buildpush.backends.native import NativeBackend
+from buildpush.cli import main
 
 
 @pytest.fixture
@@ -68,3 +74,37 @@ def test_a_locale_without_our_letters() -> None:
 
     assert done.returncode == 0
     assert "\\u2026" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "doctor"])
+def test_a_plan_that_is_stopped_prints_nothing(
+    arguments: list[str],
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Ctrl-C while a backend is probed is noticed before anything is printed."""
+    probe = NativeBackend.probe
+
+    def interrupted(backend: NativeBackend) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return probe(backend)
+
+    monkeypatch.setattr(NativeBackend, "probe", interrupted)
+
+    code = main(["doctor"] if command == "doctor" else ["plan", *arguments[1:4]])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (130, "")
+    assert "stopped by SIGINT" in err
+
+
+def test_an_interrupt_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even then there is an exit code and no traceback."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("buildpush.cli.main", interrupted)
+
+    assert __main__.main() == 130
