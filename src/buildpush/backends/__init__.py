@@ -54,12 +54,16 @@ class BackendCatalog:
         """Import and make the backend called *name*.
 
         Raises `PlanError` when there is none or when two distributions claim the name, and
-        `BackendUnavailableError` when it cannot be imported.
+        `BackendUnavailableError` when it is one of ours and not here, or cannot be imported.
         """
         match self.entries.get(name, ()):
             case ():
-                known = ", ".join(sorted(self.entries)) or "none"
-                raise PlanError(f"no backend is called {name!r}", hint=f"installed: {known}")
+                hint = f"installed: {', '.join(sorted(self.entries)) or 'none'}"
+                if name in AUTO_ORDER:
+                    raise BackendUnavailableError(
+                        f"backend {name!r} is not part of this installation", hint=hint
+                    )
+                raise PlanError(f"no backend is called {name!r}", hint=hint)
             case (point,):
                 pass
             case points:

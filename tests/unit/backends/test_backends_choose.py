@@ -59,6 +59,14 @@ def test_an_unknown_name_lists_those_installed() -> None:
     assert "native" in caught.value.hint
 
 
+def test_a_backend_of_ours_that_is_not_here() -> None:
+    """Its name is right: it is only not installed."""
+    with pytest.raises(BackendUnavailableError, match="'docker' is not part of this") as caught:
+        BackendCatalog({}).load("docker")
+
+    assert caught.value.hint == "installed: none"
+
+
 def test_two_claims_on_a_name_are_refused() -> None:
     """Nobody is silently replaced."""
     point = EntryPoint("x", "a:B", GROUP)

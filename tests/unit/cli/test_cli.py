@@ -123,7 +123,7 @@ def test_doctor_tells_of_every_backend(capsys: pytest.CaptureFixture[str]) -> No
     assert code == 0
     assert "native" in out
     assert "    RUN is executed in " in out
-    assert "kaniko: not here: no backend is called 'kaniko'" in out
+    assert "kaniko: not here: backend 'kaniko' is not part of this installation" in out
 
 
 def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
