@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
+from .workdir import workdir
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
@@ -178,7 +177,7 @@ class BuildAndPushStep(StepSpec):
         environment = Environment.current()
         with (
             host_faults(environment),
-            _workdir(environment) as folder,
+            workdir(environment.temporary, environment.uid) as folder,
             Deadline(cancel, self.timeout),
         ):
             warnings: list[str] = []
@@ -255,16 +254,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SpecError(f"dockerfile: cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def _workdir(environment: Environment) -> Generator[Path]:
-    """A private folder for one run, removed whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="buildpush-", dir=environment.temporary))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def _noting(emit: EventSink, warnings: list[str], *, quiet: bool) -> EventSink:

@@ -1,0 +1,51 @@
+"""The private folder of one run: removed in the end, or by the next run if this one was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["workdir"]
+
+_PREFIX = "buildpush-"
+_LOCK = "lock"
+
+
+@contextmanager
+def workdir(temporary: Path, uid: int) -> Generator[Path]:
+    """A folder in *temporary* that only *uid* can read; also removes those of killed runs.
+
+    They may hold secrets, so that they should not wait for a reboot.
+    """
+    _sweep(temporary, uid)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary))
+    try:
+        # It gets its name when it is locked: no other run may take it for a dead one's.
+        fresh = folder / f"{_LOCK}.new"
+        with fresh.open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fresh.rename(folder / _LOCK)
+            yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _sweep(temporary: Path, uid: int) -> None:
+    for folder in temporary.glob(f"{_PREFIX}*"):
+        # Somebody else's, or one that another run has just removed.
+        with suppress(OSError):
+            found = folder.lstat()
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == uid:
+                _remove_if_dead(folder)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    with os.fdopen(os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)

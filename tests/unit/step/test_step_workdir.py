@@ -1,0 +1,71 @@
+"""The folder of a run is private, and goes even when the run was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from buildpush.step.workdir import workdir
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from buildpush.step.workdir import workdir
+
+with workdir(Path(sys.argv[1]), os.getuid()) as folder:
+    (folder / "secret").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def folders(place: Path) -> list[Path]:
+    return sorted(place.glob("buildpush-*"))
+
+
+def test_it_is_private_and_goes(tmp_path: Path) -> None:
+    """Whatever is in it, and however the block ends."""
+
+    def fail() -> None:
+        with workdir(tmp_path, os.getuid()) as folder:
+            assert folder.stat().st_mode & 0o777 == 0o700
+            (folder / "deep").mkdir()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+
+    assert folders(tmp_path) == []
+
+
+def test_a_killed_runs_folder_goes_with_the_next(tmp_path: Path) -> None:
+    """It may hold secrets."""
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    left = folders(tmp_path)
+
+    with workdir(tmp_path, os.getuid()) as folder:
+        assert (done.returncode, len(left)) == (-signal.SIGKILL, 1)
+        assert folders(tmp_path) == [folder]
+
+
+def test_other_folders_stay(tmp_path: Path) -> None:
+    """Those of runs under way, those of other programs and users, and what only looks like one."""
+    foreign = tmp_path / "buildpush-foreign"
+    foreign.mkdir()
+    link = tmp_path / "buildpush-link"
+    link.symlink_to(tmp_path)
+    (tmp_path / "lock").touch()
+
+    with workdir(tmp_path, os.getuid()) as one, workdir(tmp_path, os.getuid()) as two:
+        assert one.is_dir()
+        assert two.is_dir()
+
+    (foreign / "lock").touch()
+    with workdir(tmp_path, os.getuid() + 1):
+        assert foreign.is_dir()
+    assert link.is_symlink()
+    assert (tmp_path / "lock").is_file()
