@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from . import CancelToken, Run
 GRACE_SECONDS: Final = 2.0
 TAIL_LINES: Final = 40
 _LINE_LIMIT: Final = 1 << 16
+_SWEEP_LOOKS: Final = 200
+_SWEEP_PAUSE: Final = 0.01
 
 
 @define(eq=False)
@@ -91,7 +94,7 @@ def start(
             except subprocess.TimeoutExpired:
                 _signal(process.pid, signal.SIGKILL)
                 process.wait()
-        _signal(process.pid, signal.SIGKILL)  # children that outlived their parent
+        _sweep(process.pid)
         timer()
         for pipe in (process.stdin, process.stdout, process.stderr):
             with suppress(BrokenPipeError):
@@ -120,6 +123,31 @@ def _killer(
 def _signal(group: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def _sweep(group: int) -> None:
+    """Kill the children that outlived their parent, and see them gone.
+
+    They are not ours to wait for, and die a moment after the signal: /proc tells when.
+    """
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+    for _ in range(_SWEEP_LOOKS):
+        if not _has_living(group):
+            return
+        time.sleep(_SWEEP_PAUSE)
+
+
+def _has_living(group: int) -> bool:
+    """Whether a process of *group* still runs; what only waits to be reaped does not."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group = entry.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 @frozen(kw_only=True)
