@@ -23,14 +23,14 @@ TWO_STAGES = """\
 ARG BASE
 FROM ${BASE} AS build
 ARG GREETING=hello
-WORKDIR /work
+WORKDIR /src
 COPY source.txt .
 RUN echo "$GREETING, $(cat source.txt)" > result.txt && chmod 0640 result.txt
 
 FROM ${BASE}
 ARG GREETING
 RUN groupadd --gid 4711 app && useradd --uid 4711 --gid app --create-home app
-COPY --from=build --chown=app:app /work/result.txt /srv/result.txt
+COPY --from=build --chown=app:app /src/result.txt /srv/result.txt
 USER app
 RUN test "$(id -un)" = app && cat /srv/result.txt && echo "$GREETING" > ~/greeting
 CMD ["cat", "/srv/result.txt"]
