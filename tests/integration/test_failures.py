@@ -236,6 +236,6 @@ def test_a_failing_run_shows_lines_code_and_output(
     assert ">    2 | RUN echo MARK-1 \\" in report
     assert ">    4 |  && exit 7" in report
     assert "     5 | USER 1" in report
-    assert "  MARK-1\n" in report
-    assert "  MARK-2" in report
+    # Two pipes: which of the lines was read first is nobody's promise.
+    assert {"  MARK-1", "  MARK-2"} <= set(report.splitlines())
     assert local_registry.tags("acme/app") == ()
