@@ -82,6 +82,10 @@ Event = PhaseStarted | TaskStarted | TaskProgress | TaskLog | TaskFinished | War
 EventSink = Callable[[Event], None]
 
 
+def ignore(_: Event) -> None:
+    """Do nothing with an event: the sink of somebody who does not look."""
+
+
 @frozen(kw_only=True)
 class TaskState:
     """A display's view of one task; *started* and *ended* are seconds since the run began."""

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from ..backends import AUTO_ORDER, BackendCatalog
 from ..errors import PlanError, SpecError
-from ..events import Event, EventSink
+from ..events import EventSink, ignore
 from ..plan import BuildResult, Capabilities, Feature
 from ..render.jsonl import JsonlRenderer
 from ..render.plain import PlainRenderer
@@ -51,11 +51,11 @@ def demo(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``demo``: the whole path on this machine alone."""
     from .demo import run_demo, table
 
-    with_registry = run_demo(on_event=PlainRenderer(sys.stderr), cancel=cancel)
+    result = run_demo(on_event=PlainRenderer(sys.stderr), cancel=cancel)
     if arguments.json:
-        _print_json(result_to_json(with_registry))
+        _print_json(result_to_json(result))
     else:
-        print(table(with_registry))
+        print(table(result))
 
 
 @frozen(kw_only=True)
@@ -153,20 +153,16 @@ def _print_json(value: object) -> None:
     print()
 
 
-def _ignore(_: Event) -> None:
-    """No display."""
-
-
 def _display(progress: str) -> EventSink:
     if sys.stderr is None:  # as it is when the caller has closed it
-        return _ignore
+        return ignore
     match progress:
         case "plain":
             return PlainRenderer(sys.stderr)
         case "jsonl":
             return JsonlRenderer(sys.stderr)
         case _:
-            return _ignore
+            return ignore
 
 
 def _step(arguments: argparse.Namespace) -> BuildAndPushStep:

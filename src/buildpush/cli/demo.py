@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import frozen
 
 from ..backends import BackendCatalog
-from ..events import Event, EventSink
+from ..events import EventSink, ignore
 from ..oci import Digest, Platform
 from ..oci.layer import LayerWriter
 from ..oci.tar import Entry
@@ -72,10 +72,6 @@ class _File:
 
 def _shell_files(folder: Path, cancel: CancelToken) -> tuple[_File, ...]:
     """Find this machine's shell and the libraries it needs; nothing when they cannot be told."""
-
-    def ignore(_: Event) -> None:
-        """Draw nothing: ldd is quick."""
-
     run = Run(workdir=folder, cancel=cancel, sink=ignore)
     ldd = run.environment.which("ldd")
     if ldd is None or not _SHELL.exists():

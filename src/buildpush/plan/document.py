@@ -90,7 +90,6 @@ class Plan:
     ssh: Mapping[str, SshSource] = field(factory=dict[str, SshSource])
     outputs: tuple[Output, ...] = ()
     timeout: float | None = None
-    retries: int = 4
     quiet: bool = False
     warnings: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()

@@ -75,7 +75,6 @@ def make_plan(
         ssh=spec.ssh,
         outputs=spec.outputs,
         timeout=spec.timeout,
-        retries=spec.retries,
         quiet=spec.quiet,
         warnings=tuple(advice(spec, dockerfile, own)),
     )

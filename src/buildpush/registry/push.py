@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import evolve, field, frozen
 
+from ..auth import Access
 from ..errors import (
     DigestMismatchError,
     NotFoundError,
@@ -25,7 +26,7 @@ from .parallel import Siblings, each
 from .progress import SHORT, size_text, watched
 from .uploads import Placed
 
-__all__ = ["PushReport", "Pushed", "Tally", "push"]
+__all__ = ["PushReport", "Pushed", "Tally", "push", "read_back"]
 
 _CHUNK: Final = 1 << 20
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"})
@@ -118,7 +119,7 @@ def push(
             _tag(job, reference)
     for reference in wanted:
         if not already[reference]:
-            _verify(job, reference)
+            read_back(client, reference, digest, access="push")
     return PushReport(
         digest=digest,
         references=tuple(Pushed(reference=r, already=already[r]) for r in wanted),
@@ -270,13 +271,18 @@ def _tag(job: _Push, reference: ImageReference) -> None:
         job.client.put_manifest(tagged, job.layout.read(top.digest), document.media_type)
 
 
-def _verify(job: _Push, reference: ImageReference) -> None:
-    """Read *reference* back and compare digests: a push succeeded only when this does."""
+def read_back(
+    client: RegistryClient, reference: ImageReference, digest: Digest, *, access: Access
+) -> None:
+    """Read *reference* by its tag and compare digests: a push succeeded only when this does.
+
+    Raises `DigestMismatchError` when the tag names another digest.
+    """
     tagged = _by_tag(reference)
-    found = job.client.get_manifest(tagged, access="push").descriptor.digest
-    if found != job.image.digest:
+    found = client.get_manifest(tagged, access=access).descriptor.digest
+    if found != digest:
         raise DigestMismatchError(
-            f"{tagged} was pushed as {job.image.digest}, and now names {found}",
+            f"{tagged} was pushed as {digest}, and now names {found}",
             hint="does something else push to the same tag, or is it immutable?",
         )
 

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, PlainValidator
 from ..auth import Chain, Credential, Keychain, PullOnly
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
 from ..errors import SpecError
-from ..events import Event, EventSink, Phase, PhaseStarted, Warned
+from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
 from ..plan import BuildResult, Capabilities, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
@@ -30,10 +30,6 @@ from .workdir import workdir
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
 _LARGEST_DOCKERFILE: Final = 16 << 20
-
-
-def _ignore(_: Event) -> None:
-    """The display of somebody who does not look."""
 
 
 def _read_backend(value: object) -> str | Backend:
@@ -97,7 +93,7 @@ class BuildAndPushStep(StepSpec):
         self,
         *,
         backend: str | Backend | None = None,
-        on_event: EventSink = _ignore,
+        on_event: EventSink = ignore,
         cancel: CancelToken | None = None,
     ) -> BuildResult:
         """Build and push. *on_event* is called in this thread, one event at a time.
@@ -114,7 +110,7 @@ class BuildAndPushStep(StepSpec):
         self,
         *,
         backend: str | Backend | None = None,
-        on_event: EventSink = _ignore,
+        on_event: EventSink = ignore,
         cancel: CancelToken | None = None,
     ) -> BuildResult:
         """`run`, awaitable, on asyncio or trio. Cancelling the task stops the build first."""

@@ -9,7 +9,7 @@ from typing import Final
 from attrs import evolve
 
 from ..auth import Keychain
-from ..errors import DigestMismatchError, SpecError, UnsupportedFeatureError
+from ..errors import SpecError, UnsupportedFeatureError
 from ..events import Phase, PhaseStarted
 from ..oci import Digest, ImageReference, Platform, Repository
 from ..oci.archive import write_docker_archive
@@ -25,7 +25,7 @@ from ..oci.wire import (
 )
 from ..plan import Artifact, BuildResult, ImageSummary, LayoutArtifact, Output, Plan
 from ..registry import RegistryClient
-from ..registry.push import push
+from ..registry.push import push, read_back
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy
 
@@ -46,7 +46,7 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
         run,
         insecure=request.insecure,
         mirrors={host: [mirror] for host, mirror in request.mirrors.items()},
-        policy=RetryPolicy(attempts=plan.retries + 1),
+        policy=RetryPolicy(attempts=request.retries + 1),
     ) as client:
         outputs: tuple[Path, ...] = ()
         if isinstance(artifact, LayoutArtifact):
@@ -67,7 +67,8 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
                 )
         else:
             run.emit(PhaseStarted(at=run.now, phase=Phase.VERIFY))
-            _read_back(client, request.references, artifact.digest)
+            for reference in request.references:
+                read_back(client, reference, artifact.digest, access="pull")
             images = _pushed_images(client, request.references[0], artifact.digest)
     pinned = tuple(ref.with_digest(artifact.digest) for ref in request.references)
     return BuildResult(
@@ -118,18 +119,6 @@ def _summary(
         size=descriptor.size + manifest.config.size + layers,
         layers=len(manifest.layers),
     )
-
-
-def _read_back(
-    client: RegistryClient, references: tuple[ImageReference, ...], digest: Digest
-) -> None:
-    for reference in references:
-        landed = client.get_manifest(reference).descriptor.digest
-        if landed != digest:
-            raise DigestMismatchError(
-                f"{reference} holds {landed}, but the backend says it pushed {digest}",
-                hint="somebody else may have pushed the same tag at the same moment",
-            )
 
 
 def _write_outputs(

@@ -243,18 +243,12 @@ class Images:
 
     def _fetch(self, descriptor: Descriptor, origin: Repository) -> Path:
         title = f"pull {origin}@{descriptor.digest}"
-        with self.run.task(f"pull {descriptor.digest}", title) as task:
-
-            def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
-                done = 0
-                for chunk in chunks:
-                    self.run.cancel.check()
-                    done += len(chunk)
-                    yield chunk
-                    task.progress(done, descriptor.size)
-
-            with self.client.get_blob(origin, descriptor) as chunks:
-                return self.store.ingest(counted(chunks), descriptor.digest, descriptor.size)
+        with (
+            self.run.task(f"pull {descriptor.digest}", title) as task,
+            self.client.get_blob(origin, descriptor) as chunks,
+        ):
+            counted = task.counting(chunks, descriptor.size)
+            return self.store.ingest(counted, descriptor.digest, descriptor.size)
 
     def blobs(self, layers: Sequence[Layer]) -> tuple[Path, ...]:
         """The files of all *layers*, missing ones fetched side by side."""
