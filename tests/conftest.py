@@ -26,6 +26,7 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: shutil.which("skopeo") is not None,
         "skopeo (sh tests/provision.sh)",
     ),
+    "needs_git": (lambda: shutil.which("git") is not None, "git (sh tests/provision.sh)"),
     "needs_debian": (
         lambda: os.geteuid() == 0 and shutil.which("mmdebstrap") is not None,
         "root and mmdebstrap (sh tests/provision.sh)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -304,7 +303,7 @@ def test_add_needs_git(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.hint == "install git"
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.needs_git
 def test_git_sources_are_checked_out(workshop: Workshop, tmp_path: Path) -> None:
     """At a ref, without .git; a repository that is not there fails with git's words."""
     from buildpush.backends.native.adding import Adding
