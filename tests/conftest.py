@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import platform
+import pwd
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -12,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ("engine_fixtures",)
+
 _KEPT = ("BUILDPUSH_REQUIRE_ENGINES", "BUILDPUSH_TEST_CACHE")
-_DROPPED = ("DOCKER_", "REGISTRY_AUTH", "XDG_", "BUILDPUSH_", "BUILDKIT_", "PLUGIN_", "DRONE_")
+_DROPPED = (
+    *("DOCKER_", "REGISTRY_AUTH", "XDG_", "BUILDPUSH_", "BUILDKIT_", "PLUGIN_", "DRONE_"),
+    *("BUILDX_", "BUILDAH_", "CONTAINERS_", "CONTAINER_HOST", "STORAGE_", "SSH_AUTH_SOCK"),
+)
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}
 
 # marker -> what it needs, and how to get it
 _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
@@ -30,6 +38,18 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "needs_debian": (
         lambda: os.geteuid() == 0 and shutil.which("mmdebstrap") is not None,
         "root and mmdebstrap (sh tests/provision.sh)",
+    ),
+    "needs_docker": (
+        lambda: os.geteuid() == 0 and (_newer_docker() / "usr/sbin/dockerd").is_file(),
+        "root and two dockers (sh tests/provision.sh)",
+    ),
+    "needs_buildx": (
+        lambda: os.geteuid() == 0 and (_newer_docker() / "usr/sbin/dockerd").is_file(),
+        "root, dockerd and buildx (sh tests/provision.sh)",
+    ),
+    "needs_buildah": (
+        lambda: os.geteuid() == 0 and shutil.which("buildah") is not None,
+        "root and buildah (sh tests/provision.sh)",
     ),
     "needs_userns": (
         lambda: _user_namespaces(),
@@ -50,6 +70,15 @@ def _user_namespaces() -> bool:
     )
 
 
+def _newer_docker() -> Path:
+    """Where tests/provision.sh unpacks the docker that is newer than the release's."""
+    # Not $HOME: a test may have put another one there.
+    cache = Path(pwd.getpwuid(os.getuid()).pw_dir, ".cache", "buildpush-tests")
+    machine = platform.machine()
+    folder = f"docker-{_ARCHITECTURES.get(machine, machine)}"
+    return Path(os.environ.get("BUILDPUSH_TEST_CACHE") or cache, "engines", folder)
+
+
 def _missing(reason: str) -> None:
     """Skip; or fail, where BUILDPUSH_REQUIRE_ENGINES=1 promises that everything is there."""
     if os.environ.get("BUILDPUSH_REQUIRE_ENGINES") == "1":
@@ -61,6 +90,15 @@ def _missing(reason: str) -> None:
 def missing() -> Callable[[str], None]:
     """Call it with what is missing and how to get it: skips, or fails when engines are required."""
     return _missing
+
+
+@pytest.fixture(scope="session")
+def newer_docker() -> Path:
+    """The folder that holds dockerd 28, its CLI, containerd and buildx below ``usr``."""
+    found = _newer_docker()
+    if os.geteuid() != 0 or not (found / "usr/sbin/dockerd").is_file():
+        _missing("root and a newer docker (sh tests/provision.sh)")
+    return found
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
