@@ -89,7 +89,18 @@ class HttpEvidence:
         return f"{self.method} {self.url} -> {self.status}{tail}{said}"
 
 
-Evidence = SourceEvidence | CommandEvidence | HttpEvidence
+@frozen(kw_only=True)
+class LogEvidence:
+    """Where the complete log of the run is kept: every line that anything wrote, redacted."""
+
+    path: str
+
+    def render(self) -> str:
+        """Name the file."""
+        return f"complete log: {self.path}"
+
+
+Evidence = SourceEvidence | CommandEvidence | HttpEvidence | LogEvidence
 
 
 class BuildpushError(Exception):

@@ -101,7 +101,7 @@ def test_a_missing_right_is_permission_denied(context: Path) -> None:
     ):
         push_to(registry, context, auth=[login(registry)])
 
-    (evidence,) = caught.value.evidence
+    evidence, _ = caught.value.evidence
     assert isinstance(evidence, HttpEvidence)
     assert (evidence.status, evidence.codes) == (403, ("DENIED",))
 

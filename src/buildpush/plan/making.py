@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -52,7 +52,8 @@ def make_plan(
     own = _own_platform(backend, host)
     views = resolutions(spec, dockerfile, own=own)
     decisions, refusals = _decide(spec, backend, own)
-    delivery, why, undeliverable = _delivery(spec, backend)
+    images = tuple(dict.fromkeys(image.name for view in views for image in view.base_images))
+    delivery, why, undeliverable = _delivery(spec, backend, images)
     refusals += [
         *_missing(spec, dockerfile, backend, own),
         *_foreign(dockerfile, views, backend),
@@ -62,7 +63,6 @@ def make_plan(
     if refusals:
         raise _error(backend, refusals)
     request = _request(spec, dockerfile, context, dockerfile_path, delivery)
-    images = [image.name for view in views for image in view.base_images]
     return Plan(
         request=_with_form(_with_surroundings(request, spec), spec),
         backend=backend,
@@ -70,7 +70,7 @@ def make_plan(
         delivery_reason=why,
         decisions=tuple(decisions),
         stages=stage_plans(views[0]),
-        base_images=tuple(dict.fromkeys(images)),
+        base_images=images,
         secrets=PlannedSecrets(spec.secrets),
         ssh=spec.ssh,
         outputs=spec.outputs,
@@ -149,27 +149,44 @@ def _refusal(text: str, dockerfile: Dockerfile, found: dict[int, Demand]) -> _Re
     )
 
 
-def _delivery(spec: StepSpec, backend: Capabilities) -> tuple[Delivery, str, tuple[_Refusal, ...]]:
+def _delivery(
+    spec: StepSpec, backend: Capabilities, bases: Sequence[str]
+) -> tuple[Delivery, str, tuple[_Refusal, ...]]:
     """How the image leaves the backend, why, and what speaks against it."""
-    # LAYOUT first: then no push credential ever enters the backend's environment.
-    exports = Feature.EXPORT_LAYOUT in backend.features
-    if spec.delivery == "layout" or (spec.delivery == "auto" and exports):
-        chosen = Delivery.LAYOUT
-        why = "as asked" if spec.delivery == "layout" else "it never sees a push credential"
+    chosen, why = _choose_delivery(spec, backend, bases)
+    if chosen is Delivery.LAYOUT:
         needed = Feature.EXPORT_LAYOUT
     else:
-        chosen = Delivery.DIRECT
-        why = "as asked" if spec.delivery == "direct" else _cannot(Feature.EXPORT_LAYOUT, backend)
         needed = Feature.PUSH_DIRECTLY if spec.push else Feature.EXPORT_LAYOUT
     if needed not in backend.features:
         return chosen, why, (_Refusal(text=_cannot(needed, backend), feature=needed),)
     if chosen is Delivery.DIRECT and not spec.push:
         text = "delivery: a direct delivery is a push, and push is off"
         return chosen, why, (_Refusal(text=text),)
-    if chosen is Delivery.DIRECT and spec.outputs:
+    if chosen is Delivery.DIRECT and _packed(spec):
         text = "outputs: they are written from a layout, and delivery is direct"
         return chosen, why, (_Refusal(text=text),)
     return chosen, why, ()
+
+
+def _choose_delivery(
+    spec: StepSpec, backend: Capabilities, bases: Sequence[str]
+) -> tuple[Delivery, str]:
+    if spec.delivery != "auto":
+        return Delivery[spec.delivery.upper()], "as asked"
+    if Feature.EXPORT_LAYOUT not in backend.features:
+        return Delivery.DIRECT, _cannot(Feature.EXPORT_LAYOUT, backend)
+    slow = backend.slow_export == "always" or (backend.slow_export == "with a base" and bases)
+    if slow and spec.push and not _packed(spec) and Feature.PUSH_DIRECTLY in backend.features:
+        what = "the image" if backend.slow_export == "always" else "a base image"
+        return Delivery.DIRECT, f"exporting {what} would take longer than pushing it"
+    # A layout where that costs little: then no push credential enters the backend's environment.
+    return Delivery.LAYOUT, "it never sees a push credential"
+
+
+def _packed(spec: StepSpec) -> bool:
+    """Whether an output is wanted that buildpush writes from a layout."""
+    return any(output.type != "local" for output in spec.outputs)
 
 
 def _contradictions(spec: StepSpec) -> Iterator[_Refusal]:

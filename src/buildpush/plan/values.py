@@ -104,7 +104,8 @@ class Capabilities:
 
     *platforms* are those it can execute RUN for; *notes* explain features that are absent
     (“RUN: no user namespaces and not root”) by feature; *remarks* say what else is worth
-    knowing of this installation.
+    knowing of this installation. *slow_export* says when handing over a layout takes noticeably
+    longer than pushing directly would.
     """
 
     backend: str
@@ -113,6 +114,7 @@ class Capabilities:
     platforms: tuple[Platform, ...] = ()
     needs_root: bool = False
     needs_daemon: bool = False
+    slow_export: Literal["never", "with a base", "always"] = "never"
     notes: Mapping[Feature, str] = field(factory=dict[Feature, str])
     remarks: tuple[str, ...] = ()
 
@@ -133,6 +135,8 @@ class BuildRequest:
     that was read. *secrets* and *ssh* map ids to files (or an agent's socket) only this run can
     read. *references* are the names the image will get; *insecure* the registry hosts that may
     be spoken to by plain HTTP or without checking certificates; *retries* how often to try again.
+    *local_outputs* are absolute folders that are to get the image's plain files, written by the
+    backend itself.
     """
 
     context: Path
@@ -172,6 +176,7 @@ class BuildRequest:
     mirrors: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
     insecure: frozenset[str] = frozenset()
     retries: int = 4
+    local_outputs: tuple[Path, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -215,7 +220,8 @@ class BuildResult:
 
     *digest* was read back from the registry for every tag (or computed from the layout when
     nothing was pushed); *references* are pinned: ``name:tag@digest``; *outputs* are the files
-    written beside the push; *seconds* is the whole run's wall time.
+    written beside the push; *log* is the file that has every line of the run; *seconds* is the
+    whole run's wall time.
     """
 
     digest: Digest
@@ -224,4 +230,5 @@ class BuildResult:
     backend: Capabilities
     seconds: float
     outputs: tuple[Path, ...] = ()
+    log: Path | None = None
     warnings: tuple[str, ...] = ()

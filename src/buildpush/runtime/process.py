@@ -21,7 +21,7 @@ from . import CancelToken, Run
 
 GRACE_SECONDS: Final = 2.0
 TAIL_LINES: Final = 40
-_LINE_LIMIT: Final = 1 << 16
+LINE_LIMIT: Final = 1 << 16
 _SWEEP_LOOKS: Final = 200
 _SWEEP_PAUSE: Final = 0.01
 
@@ -167,18 +167,20 @@ def run_command(
     on_line: Callable[[Stream, str], None] | None = None,
     cwd: Path | None = None,
     stdin: bytes = b"",
+    line_limit: int = LINE_LIMIT,
     grace: float = GRACE_SECONDS,
 ) -> Completed:
     """Run *argv* to its end, or until the run is cancelled, which raises the reason.
 
     Each redacted line goes to *on_line* (called from two threads); the last 40 lines go into
-    the evidence. Without *on_line*, stdout is collected and returned instead.
+    the evidence. Without *on_line*, stdout is collected and returned instead. A line of more than
+    *line_limit* bytes arrives in pieces of that size.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     collected: list[bytes] = []
 
     def pump(pipe: IO[bytes], stream: Stream) -> None:
-        for raw in iter(lambda: pipe.readline(_LINE_LIMIT), b""):
+        for raw in iter(lambda: pipe.readline(line_limit), b""):
             if on_line is None and stream == "stdout":
                 collected.append(raw)
                 continue

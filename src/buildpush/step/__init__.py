@@ -18,9 +18,9 @@ from pydantic import ConfigDict, PlainValidator
 
 from ..auth import Chain, Credential, Keychain, PullOnly
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
-from ..errors import SpecError
+from ..errors import CredentialConflictError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
-from ..plan import BuildResult, Capabilities, Delivery, Plan, make_plan
+from ..plan import Artifact, BuildRequest, BuildResult, Capabilities, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
@@ -168,34 +168,55 @@ class BuildAndPushStep(StepSpec):
         """The whole of a run, top to bottom. Everything else in this file is plumbing."""
         from ..auth.files import ambient
         from .delivery import deliver  # lazily: it loads the HTTP client
+        from .journal import journal
         from .secrets import find_agents, write_secrets
 
         environment = Environment.current()
         with (
             host_faults(environment),
             workdir(environment.temporary, environment.uid) as folder,
+            journal(environment.cache / "logs") as log,
             Deadline(cancel, self.timeout),
         ):
             warnings: list[str] = []
             run = Run(
                 workdir=folder,
                 cancel=cancel,
-                sink=_noting(emit, warnings, quiet=self.quiet),
+                sink=_noting(emit, warnings, log.sink, quiet=self.quiet),
                 environment=environment,
             )
             run.emit(PhaseStarted(at=run.now, phase=Phase.PLAN))
+            if log.reason:
+                run.warn(f"no log is kept: {log.reason}")
             chosen, plan = self._choose(backend, environment)
             for warning in plan.warnings:
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
             keychain = Chain((*self.auth, signed_in))
-            request = plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run))
-            run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
-            direct = request.delivery is Delivery.DIRECT
-            artifact = chosen.build(request, keychain if direct else PullOnly(keychain), run)
-            cancel.check()
-            result = deliver(artifact, plan, keychain, run)
-            return evolve(result, seconds=run.now, warnings=tuple(warnings))
+            request = evolve(
+                plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run)),
+                local_outputs=_local_outputs(plan, environment.cwd),
+            )
+            with log.named_in_errors():
+                run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
+                artifact = self._build(chosen, request, keychain, run)
+                cancel.check()
+                result = deliver(artifact, plan, keychain, run)
+            return evolve(result, seconds=run.now, warnings=tuple(warnings), log=log.path)
+
+    def _build(
+        self, backend: Backend, request: BuildRequest, keychain: Keychain, run: Run
+    ) -> Artifact:
+        """Let *backend* build; without the right to push where the push is ours."""
+        if request.delivery is Delivery.DIRECT:
+            try:
+                return backend.build(request, keychain, run)
+            except CredentialConflictError as error:
+                if self.delivery != "auto":
+                    raise
+                run.warn(f"{error.message}: buildpush pushes instead of the backend")
+        exporting = evolve(request, delivery=Delivery.LAYOUT)
+        return backend.build(exporting, PullOnly(keychain), run)
 
     def _choose(self, backend: str | Backend, environment: Environment) -> tuple[Backend, Plan]:
         from ..dockerfile import parse
@@ -219,6 +240,10 @@ class BuildAndPushStep(StepSpec):
         catalog = BackendCatalog.discover()
         names = AUTO_ORDER if backend == "auto" else (backend,)
         return choose(names, catalog, plan_for)
+
+
+def _local_outputs(plan: Plan, cwd: Path) -> tuple[Path, ...]:
+    return tuple(cwd / output.destination for output in plan.outputs if output.type == "local")
 
 
 def _dockerfile_path(context: Path, dockerfile: Path, environment: Environment) -> Path:
@@ -252,10 +277,11 @@ def _read(path: Path) -> bytes:
         raise SpecError(f"dockerfile: cannot read {path}: {error.strerror}") from error
 
 
-def _noting(emit: EventSink, warnings: list[str], *, quiet: bool) -> EventSink:
-    """Keep the warnings for the result; a quiet step shows nothing else."""
+def _noting(emit: EventSink, warnings: list[str], log: EventSink, *, quiet: bool) -> EventSink:
+    """Log everything, keep the warnings for the result; a quiet step shows nothing else."""
 
     def sink(event: Event) -> None:
+        log(event)
         if isinstance(event, Warned):
             warnings.append(event.message)
             emit(event)

@@ -9,7 +9,8 @@ from typing import Final
 from attrs import evolve
 
 from ..auth import Keychain
-from ..errors import SpecError, UnsupportedFeatureError
+from ..backends.registries import open_registry
+from ..errors import SpecError
 from ..events import Phase, PhaseStarted
 from ..oci import Digest, ImageReference, Platform, Repository
 from ..oci.archive import write_docker_archive
@@ -27,7 +28,6 @@ from ..plan import Artifact, BuildResult, ImageSummary, LayoutArtifact, Output, 
 from ..registry import RegistryClient
 from ..registry.push import push, read_back
 from ..runtime import Run
-from ..runtime.retry import RetryPolicy
 
 __all__ = ["deliver"]
 
@@ -41,20 +41,13 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
     `DigestMismatchError` when a tag does not hold what was pushed.
     """
     request = plan.request
-    with RegistryClient(
-        keychain,
-        run,
-        insecure=request.insecure,
-        mirrors={host: [mirror] for host, mirror in request.mirrors.items()},
-        policy=RetryPolicy(attempts=request.retries + 1),
-    ) as client:
-        outputs: tuple[Path, ...] = ()
+    with open_registry(request, keychain, run) as client:
+        # What is of type local, the backend has written.
+        packed = tuple(output for output in plan.outputs if output.type != "local")
         if isinstance(artifact, LayoutArtifact):
             layout = Layout.open(artifact.path)
             images = _layout_images(layout, artifact.digest)
-            outputs = _write_outputs(
-                plan.outputs, layout, artifact, request.references, client, run
-            )
+            _write_outputs(packed, layout, artifact, request.references, client, run)
             if plan.push:
                 run.emit(PhaseStarted(at=run.now, phase=Phase.PUSH))
                 push(
@@ -77,7 +70,7 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
         images=images,
         backend=plan.backend,
         seconds=run.now,
-        outputs=outputs,
+        outputs=tuple(run.environment.cwd / output.destination for output in plan.outputs),
     )
 
 
@@ -128,12 +121,13 @@ def _write_outputs(
     references: tuple[ImageReference, ...],
     client: RegistryClient,
     run: Run,
-) -> tuple[Path, ...]:
+) -> None:
     if not outputs:
-        return ()
+        return
     _fetch_absent(layout, artifact.digest, artifact.origins, client, run)
     layout.set_index(_named(layout, artifact.digest, references))
-    return tuple(_write_output(o, layout, artifact.digest, references, run) for o in outputs)
+    for output in outputs:
+        _write_output(output, layout, artifact.digest, references, run)
 
 
 def _named(
@@ -180,7 +174,7 @@ def _write_output(
     digest: Digest,
     references: tuple[ImageReference, ...],
     run: Run,
-) -> Path:
+) -> None:
     path = run.environment.cwd / output.destination
     title = f"write {output.destination} ({output.type})"
     with run.task(f"output {path}", title):
@@ -194,15 +188,10 @@ def _write_output(
                     write_docker_archive(layout, digest, references, path)
                 case "oci" if path.suffix == ".tar":
                     pack_tar(layout, path)
-                case "oci":
+                case _:
                     _copy_layout(layout, digest, path)
-                case "local":  # a plan refuses it for backends that only export layouts
-                    raise UnsupportedFeatureError(
-                        "outputs: plain files cannot be written from an OCI layout"
-                    )
         except OSError as error:
             raise SpecError(f"outputs: cannot write {path}: {error.strerror}") from error
-    return path
 
 
 def _copy_layout(layout: Layout, digest: Digest, path: Path) -> None:

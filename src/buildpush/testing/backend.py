@@ -22,7 +22,7 @@ def _everything() -> Capabilities:
     return Capabilities(
         backend="fake",
         version="1",
-        features=frozenset(Feature) - {Feature.PUSH_DIRECTLY},
+        features=frozenset(Feature) - {Feature.PUSH_DIRECTLY, Feature.EXPORT_FILES},
         platforms=(Platform("linux", "amd64"), Platform("linux", "arm64")),
     )
 

@@ -12,7 +12,7 @@ import pytest
 from buildpush import BuildAndPushStep
 from buildpush.backends.native.store import Store
 from buildpush.cli import main
-from buildpush.errors import PlanError, SourceEvidence, SpecError
+from buildpush.errors import LogEvidence, PlanError, SourceEvidence, SpecError
 from buildpush.runtime import Environment
 
 
@@ -55,7 +55,8 @@ def test_a_disk_that_fills_up(step: BuildAndPushStep, monkeypatch: pytest.Monkey
     with pytest.raises(PlanError, match="No space left on device") as caught:
         step.run()
 
-    (source,) = caught.value.evidence
+    source, log = caught.value.evidence
+    assert isinstance(log, LogEvidence)
     assert isinstance(source, SourceEvidence)
     assert source.first_line == 2
     assert "free some space" in caught.value.hint

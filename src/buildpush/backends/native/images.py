@@ -33,6 +33,7 @@ from ...oci.wire import (
 )
 from ...plan import BuildRequest
 from ...runtime import Run
+from ..registries import open_registry
 from .store import Store
 from .tree import LayerIndex, Tree, index_layer
 
@@ -108,19 +109,10 @@ class Images:
     @property
     def client(self) -> RegistryClient:
         """The client for registries, made when first needed."""
-        from ...registry import RegistryClient
-        from ...runtime.retry import RetryPolicy
-
         with self._lock:
             if self._client is None:
                 self._client = self._stack.enter_context(
-                    RegistryClient(
-                        self.keychain,
-                        self.run,
-                        insecure=self.request.insecure,
-                        mirrors={host: (name,) for host, name in self.request.mirrors.items()},
-                        policy=RetryPolicy(attempts=self.request.retries + 1),
-                    )
+                    open_registry(self.request, self.keychain, self.run)
                 )
             return self._client
 
