@@ -1,0 +1,119 @@
+"""What became of each vertex (BuildKit's word for a piece of work), for events and for failures."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from attrs import define, field
+
+from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted
+
+__all__ = ["TAIL_LINES", "Account", "Output", "Vertex", "is_cancelled", "title_of"]
+
+TAIL_LINES: Final = 40
+_TITLE_LENGTH: Final = 160
+_DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+def title_of(name: str) -> str:
+    """*name* as a line for people: without ``[internal]``, full digests and further lines."""
+    first, _, more = name.strip().partition("\n")
+    title = _DIGEST.sub(r"@\1", first.removeprefix("[internal] ").strip())
+    if more or len(title) > _TITLE_LENGTH:
+        title = f"{title[:_TITLE_LENGTH]} …"
+    return title
+
+
+def is_cancelled(error: str) -> bool:
+    """Whether *error* only says that something else had failed."""
+    return error.endswith(("context canceled", "Canceled")) or "CANCELED" in error
+
+
+@define(eq=False)
+class Output:
+    """Bytes of one stream, cut anywhere, as lines of text."""
+
+    _decoder: codecs.IncrementalDecoder = field(
+        factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"), init=False
+    )
+    _rest: str = field(default="", init=False)
+
+    def lines(self, data: bytes) -> Iterator[str]:
+        """The lines that *data* completes; a carriage return ends one, too."""
+        text = self._rest + self._decoder.decode(data)
+        *whole, self._rest = text.split("\n")
+        for line in whole:
+            yield from _visible(line)
+
+    def last(self) -> Iterator[str]:
+        """What is left, when it did not end with a line feed."""
+        rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
+        if rest:
+            yield from _visible(rest)
+
+
+def _visible(line: str) -> list[str]:
+    return [piece for piece in line.split("\r") if piece] or [""]
+
+
+@define(eq=False, kw_only=True)
+class Vertex:
+    """One vertex, or a group that is shown as one.
+
+    *name* is BuildKit's own, *task* unique in a run, *error* its last error; *tail* holds the last
+    lines of its output.
+    """
+
+    name: str
+    task: str
+    error: str = ""
+    cached: bool = False
+    shown: bool = False
+    tail: deque[str] = field(factory=lambda: deque[str](maxlen=TAIL_LINES))
+    outputs: dict[Stream, Output] = field(factory=dict[Stream, Output])
+
+    def start(self, at: float) -> Iterator[Event]:
+        """Say that it began, unless that is known."""
+        if not self.shown:
+            self.shown = True
+            yield TaskStarted(at=at, task=self.task, title=title_of(self.name))
+
+    def write(self, stream: Stream, data: bytes, at: float) -> Iterator[Event]:
+        """Pass on the lines that *data* completes."""
+        output = self.outputs.setdefault(stream, Output())
+        for line in output.lines(data):
+            yield self._log(stream, line, at)
+
+    def end(self, at: float, *, failed: bool = False) -> Iterator[Event]:
+        """Say how it ended, after what is left of its output."""
+        for stream, output in self.outputs.items():
+            for line in output.last():
+                yield self._log(stream, line, at)
+        if self.shown:
+            self.shown = False
+            outcome: Outcome = "cached" if self.cached else "done"
+            if failed or self.error:
+                outcome = "failed"
+            yield TaskFinished(at=at, task=self.task, outcome=outcome)
+
+    def _log(self, stream: Stream, line: str, at: float) -> Event:
+        self.tail.append(line)
+        return TaskLog(at=at, task=self.task, stream=stream, line=line)
+
+
+class Account(Protocol):
+    """What a translator has learnt by the time its command ended, for `failures`."""
+
+    @property
+    def vertices(self) -> tuple[Vertex, ...]:
+        """Every vertex, in the order they were first heard of."""
+        ...
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The last lines that belong to no vertex: what the client itself said."""
+        ...
