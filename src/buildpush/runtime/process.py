@@ -168,13 +168,15 @@ def run_command(
     cwd: Path | None = None,
     stdin: bytes = b"",
     line_limit: int = LINE_LIMIT,
+    verbatim: bool = False,
     grace: float = GRACE_SECONDS,
 ) -> Completed:
     """Run *argv* to its end, or until the run is cancelled, which raises the reason.
 
     Each redacted line goes to *on_line* (called from two threads); the last 40 lines go into
     the evidence. Without *on_line*, stdout is collected and returned instead. A line of more than
-    *line_limit* bytes arrives in pieces of that size.
+    *line_limit* bytes arrives in pieces of that size. *verbatim* gives *on_line* what was written,
+    secrets and all: for lines that are to be parsed, of which a redacted one may be broken.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     collected: list[bytes] = []
@@ -184,10 +186,11 @@ def run_command(
             if on_line is None and stream == "stdout":
                 collected.append(raw)
                 continue
-            line = run.redact(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            text = raw.decode("utf-8", "replace").rstrip("\r\n")
+            line = run.redact(text)
             tail.append(line)
             if on_line is not None:
-                on_line(stream, line)
+                on_line(stream, text if verbatim else line)
 
     with start(argv, cancel=run.cancel, env=env, cwd=cwd, grace=grace) as child:
         pumps = [

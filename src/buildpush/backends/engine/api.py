@@ -1,0 +1,323 @@
+"""The Engine API by unix socket, tcp or TLS: what docker and podman answer, cancellable at once."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+from attrs import frozen
+
+from ...errors import (
+    BackendUnavailableError,
+    BuildError,
+    BuildpushError,
+    HttpEvidence,
+    NotFoundError,
+)
+from ...runtime import CancelToken, Environment
+from ...runtime.sockets import Sockets, Watch
+from .endpoints import Endpoint, TlsFiles, socket_path
+from .objects import objects
+from .wire import Info, Said, Version, W, parse
+
+__all__ = ["EngineApi", "EngineInfo", "EngineVersion"]
+
+_LIMIT: Final = 64 << 20
+_SAID: Final = 1 << 16
+_PATIENCE: Final = 60.0
+_CHUNK: Final = 1 << 20
+_SNAPSHOTTERS: Final = "io.containerd.snapshotter.v1"
+
+
+@frozen(kw_only=True)
+class EngineVersion:
+    """Who answers: *api* is the newest version of the API it speaks, *podman* whether it is one."""
+
+    version: str
+    api: str
+    os: str
+    arch: str
+    podman: bool
+
+
+@frozen(kw_only=True)
+class EngineInfo:
+    """How an engine is set up.
+
+    *containerd_store*: images are kept by containerd, so the daemon holds indexes and can export
+    OCI layouts. *insecure* holds hosts and networks (CIDR); *mirrors* those of Docker Hub.
+    """
+
+    driver: str
+    containerd_store: bool
+    rootless: bool
+    insecure: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+    experimental: bool = False
+    os: str = "linux"
+    arch: str = ""
+    security: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class EngineApi:
+    """A client of one engine. Thread-safe; a context manager.
+
+    *timeout* is how many seconds connecting, and each of `version` and `info`, may take. When
+    *cancel* flips every connection is shut, so that whatever is under way raises its reason at
+    once. *environment* is for ``ssh://`` endpoints, which are reached by the ``ssh`` command.
+    Every method raises `BackendUnavailableError` when the engine is not there, may not be used,
+    or breaks off.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        cancel: CancelToken,
+        timeout: float = 10,
+        environment: Environment | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._cancel = cancel
+        self._timeout = timeout
+        self._stack = ExitStack()
+        self._sockets = Sockets(cancel)
+        transport, self._base = _dial(endpoint)
+        self._client = httpx.Client(
+            transport=transport,
+            trust_env=False,
+            timeout=httpx.Timeout(None, connect=timeout),
+            headers={"Accept-Encoding": "identity", "User-Agent": "buildpush"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._sockets.forget()
+        self._client.close()
+        self._stack.close()
+
+    def version(self) -> EngineVersion:
+        """Ask who answers."""
+        said = self._ask("/version", Version)
+        return EngineVersion(
+            version=said.version,
+            api=said.api,
+            os=said.os,
+            arch=said.arch,
+            podman=any("podman" in part.name.lower() for part in said.components),
+        )
+
+    def info(self) -> EngineInfo:
+        """Ask how the engine is set up."""
+        said = self._ask("/info", Info)
+        return EngineInfo(
+            driver=said.driver,
+            containerd_store=any(_SNAPSHOTTERS in row for row in said.driver_status),
+            rootless=any(text.startswith("name=rootless") for text in said.security_options),
+            insecure=said.insecure(),
+            mirrors=said.registries.mirrors if said.registries else (),
+            experimental=said.experimental,
+            os=said.os_type,
+            arch=said.architecture,
+            security=said.security_options,
+            warnings=said.warnings,
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | bool] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] = b"",
+        patience: float | None = _PATIENCE,
+    ) -> bytes:
+        """Send one request and return the answer's body, at most 64 MiB.
+
+        *patience* is how many seconds the engine may be silent, None for ever. Raises
+        `NotFoundError` for 404 and `BuildError` for any other refusal, with the engine's words.
+        """
+        with self._open(method, path, params, headers, body, patience) as response:
+            return self._whole(response)
+
+    def messages(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | bool] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] = b"",
+    ) -> Iterator[Mapping[str, object]]:
+        """Send one request and yield each JSON object of the answer as soon as it is whole.
+
+        The engine may be silent between two of them for as long as it likes. What goes wrong
+        after the answer has begun is an object with ``errorDetail``: it is the caller's to see.
+        Raises what `call` raises, before the first object.
+        """
+        with self._open(method, path, params, headers, body, None) as response:
+            yield from objects(self._chunks(response), f"{method} {path}")
+
+    @contextmanager
+    def download(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str | int | bool] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Generator[Iterator[bytes]]:
+        """Send a GET and give the answer's body as it arrives. Raises what `call` raises."""
+        with self._open("GET", path, params, headers, b"", None) as response:
+            yield self._chunks(response)
+
+    def _ask(self, path: str, model: type[W]) -> W:
+        return parse(self.call("GET", path, patience=self._timeout), model, f"GET {path}")
+
+    @contextmanager
+    def _open(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int | bool] | None,
+        headers: Mapping[str, str] | None,
+        body: bytes | Iterable[bytes],
+        patience: float | None,
+    ) -> Generator[httpx.Response]:
+        """Send one request; the answer, its body unread, when it is not a refusal."""
+        self._cancel.check()
+        with self._faults(), Watch(self._sockets) as watch:
+            request = self._client.build_request(
+                method,
+                f"{self._base}{path}",
+                params=dict(params or {}),
+                headers=dict(headers or {}),
+                content=self._checked(body),
+                timeout=httpx.Timeout(None, connect=self._timeout, read=patience),
+            )
+            request.extensions["trace"] = watch
+            response = self._client.send(request, stream=True)
+        try:
+            if response.status_code >= 400:
+                raise self._refusal(method, path, response)
+            yield response
+        finally:
+            response.close()
+
+    def _checked(self, body: bytes | Iterable[bytes]) -> bytes | Iterator[bytes] | None:
+        if isinstance(body, bytes):
+            return body or None
+        return self._pieces(body)
+
+    def _pieces(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in body:
+            for start in range(0, len(piece), _CHUNK):
+                self._cancel.check()
+                yield piece[start : start + _CHUNK]
+
+    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        with self._faults():
+            for chunk in response.iter_raw():
+                self._cancel.check()
+                yield chunk
+            self._cancel.check()
+
+    def _whole(self, response: httpx.Response, limit: int = _LIMIT) -> bytes:
+        found = bytearray()
+        for chunk in self._chunks(response):
+            found += chunk
+            if len(found) > limit:
+                break
+        return bytes(found[:limit])
+
+    def _refusal(self, method: str, path: str, response: httpx.Response) -> BuildpushError:
+        status = response.status_code
+        detail = _message(self._whole(response, _SAID))
+        evidence = HttpEvidence(method=method, url=path, status=status, detail=detail)
+        kind = NotFoundError if status == 404 else BuildError
+        return kind(
+            f"the docker engine refused: {detail or f'status {status}'}", evidence=(evidence,)
+        )
+
+    @contextmanager
+    def _faults(self) -> Generator[None]:
+        """Turn httpx's errors into ours; a cancelled call raises the reason instead."""
+        try:
+            yield
+        except httpx.HTTPError as error:
+            self._cancel.check()
+            raise _unavailable(self._endpoint, error) from error
+
+
+def _message(data: bytes) -> str:
+    try:
+        return parse(data, Said, "the answer").message.strip()
+    except BackendUnavailableError:
+        return data[:500].decode("utf-8", "replace").strip()
+
+
+def _dial(endpoint: Endpoint) -> tuple[httpx.HTTPTransport, str]:
+    """The transport to *endpoint*, and what every path is appended to."""
+    path = socket_path(endpoint)
+    if path is not None:
+        return httpx.HTTPTransport(uds=str(path)), "http://docker"
+    kind, _, rest = endpoint.host.partition("://")
+    if kind == "ssh":
+        raise BackendUnavailableError(
+            f"{endpoint.host} is reached by ssh, which buildpush cannot speak",
+            hint="use the buildx backend with this context, or forward the socket:"
+            f" ssh -L /tmp/docker.sock:/var/run/docker.sock {rest}",
+        )
+    if endpoint.tls is None:
+        return httpx.HTTPTransport(), f"http://{rest}"
+    return httpx.HTTPTransport(verify=_context(endpoint.tls, endpoint)), f"https://{rest}"
+
+
+def _context(tls: TlsFiles, endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context()
+        # The certificates of docker's own instructions lack what Python 3.13's strictness wants.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if tls.skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif tls.ca is not None:
+            context.load_verify_locations(tls.ca)
+        if tls.cert is not None:
+            context.load_cert_chain(tls.cert, tls.key)
+    except OSError as error:
+        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path)
+        raise BackendUnavailableError(
+            f"the TLS files of {endpoint.host} ({endpoint.name}) cannot be used: {error}",
+            hint=f"look at {files}",
+        ) from error
+    return context
+
+
+def _unavailable(endpoint: Endpoint, error: httpx.HTTPError) -> BackendUnavailableError:
+    place = f"{endpoint.host} ({endpoint.name})"
+    reason = str(error) or type(error).__name__
+    path = socket_path(endpoint)
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        if isinstance(error, httpx.TimeoutException):
+            return BackendUnavailableError(f"the docker engine at {place} did not answer in time")
+        return BackendUnavailableError(f"the docker engine at {place} broke off: {reason}")
+    if path is not None and "Errno 13" in reason:
+        return BackendUnavailableError(f"this user may not use the docker engine at {place}")
+    return BackendUnavailableError(f"no docker engine answers at {place}: {reason}")
