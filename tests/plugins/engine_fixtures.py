@@ -256,11 +256,11 @@ def _short_folder() -> Iterator[Path]:
 def _living_in(folder: Path) -> tuple[int, ...]:
     """Shims, whose command line names the folder, and what they run, whose root lies in it."""
     needle = f"{folder}/".encode()
-    ours = os.stat("/proc/self/ns/mnt").st_ino
+    ours = Path("/proc/self/ns/mnt").stat().st_ino
     found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            elsewhere = os.stat(entry / "ns" / "mnt").st_ino != ours
+            elsewhere = (entry / "ns" / "mnt").stat().st_ino != ours
             text = (entry / ("mountinfo" if elsewhere else "cmdline")).read_bytes()
             if needle in text and int(entry.name) != os.getpid():
                 found.append(int(entry.name))

@@ -17,6 +17,11 @@ def said(env: dict[str, str], *argv: str | Path) -> str:
     return done.stdout.strip()
 
 
+def ping_for_ever(engine: Any) -> None:
+    while True:
+        engine.api("GET", "/_ping")
+
+
 @pytest.mark.needs_docker
 def test_a_newer_dockerd_with_its_own_client_and_buildx(
     dockerd: Any, buildx_plugin: Path, monkeypatch: pytest.MonkeyPatch
@@ -57,8 +62,7 @@ def test_one_more_dockerd_may_be_killed(private_dockerd: Any, dockerd: Any) -> N
     private_dockerd.kill()
 
     with pytest.raises(OSError):
-        while True:
-            private_dockerd.api("GET", "/_ping")
+        ping_for_ever(private_dockerd)
     assert dockerd.api("GET", "/_ping") == b"OK"
 
 
