@@ -6,11 +6,10 @@ import re
 import socket
 import ssl
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +18,7 @@ from attrs import define, field, frozen
 from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, Run
+from ..runtime.sockets import Sockets, Watch
 from .discretion import Discretion
 from .endpoints import Insecure
 from .failures import BrokenOffError, FinalError, safe_url
@@ -117,7 +117,7 @@ class Transport:
     def __init__(self, run: Run, insecure: Insecure) -> None:
         self._run = run
         self._insecure = insecure
-        self._sockets = _Sockets(run.cancel)
+        self._sockets = Sockets(run.cancel)
         self._router = _Router(run, insecure)
         self._discretion = Discretion()
         self._discretion.open()
@@ -153,7 +153,7 @@ class Transport:
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
         self._run.cancel.check()
-        with _faults(method, url, self._run.cancel), _Watch(self._sockets) as watch:
+        with _faults(method, url, self._run.cancel), Watch(self._sockets) as watch:
             request = self._request(method, url, headers or {}, body)
             request.extensions["trace"] = watch
             if patience is not None:
@@ -269,72 +269,6 @@ def _context(variables: Mapping[str, str], *, trusting: bool, authorities: bool)
 
         context.load_verify_locations(certifi.where())
     return context
-
-
-class _Sockets:
-    """The open sockets of one transport, shut down together when the run is cancelled."""
-
-    def __init__(self, cancel: CancelToken) -> None:
-        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._cancel = cancel
-        self.forget = cancel.on_cancel(self._shut)
-
-    def add(self, one: socket.socket) -> None:
-        with self._lock:
-            self._open.add(one)
-        if self._cancel.cancelled:
-            self._shut()
-
-    def _shut(self) -> None:
-        with self._lock:
-            sockets = tuple(self._open)
-        for one in sockets:
-            with suppress(OSError):
-                # Not SSLSocket.shutdown: it would turn later reads of that socket into plain ones.
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
-
-
-class _Watch:
-    """httpcore's trace of one request: tells the run's sockets about each new connection."""
-
-    def __init__(self, sockets: _Sockets) -> None:
-        self._sockets = sockets
-        self._handshake: socket.socket | None = None
-
-    def __call__(self, name: str, info: Mapping[str, object]) -> None:
-        event = name.partition(".")[2]
-        if event == "connect_tcp.complete":
-            plain = _socket_of(info)
-            if plain is not None:
-                self._sockets.add(plain)
-                # wrap_socket empties the plain socket, so a handshake is broken off by a twin.
-                self._handshake = plain.dup()
-                self._sockets.add(self._handshake)
-        elif event == "start_tls.complete":
-            wrapped = _socket_of(info)
-            if wrapped is not None:
-                self._sockets.add(wrapped)
-            self._drop()
-        elif event == "send_request_headers.started":
-            self._drop()
-
-    def _drop(self) -> None:
-        if self._handshake is not None:
-            self._handshake.close()
-            self._handshake = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._drop()
-
-
-def _socket_of(info: Mapping[str, object]) -> socket.socket | None:
-    asking = getattr(info.get("return_value"), "get_extra_info", None)
-    found = asking("socket") if callable(asking) else None
-    return found if isinstance(found, socket.socket) else None
 
 
 @contextmanager

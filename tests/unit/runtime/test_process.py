@@ -146,3 +146,34 @@ def test_a_missing_program_is_the_callers_to_explain(run: Run) -> None:
     """FileNotFoundError passes through: only the caller knows what was wanted."""
     with pytest.raises(FileNotFoundError):
         run_command(("no-such-program-here",), run=run, env=ENV)
+
+
+def test_a_long_line_is_whole_where_that_is_asked_for(run: Run) -> None:
+    """JSON that is cut into pieces could not be read."""
+    lines: list[str] = []
+
+    run_command(
+        ("sh", "-c", "head -c 200000 /dev/zero | tr '\\0' x; echo"),
+        run=run,
+        env=ENV,
+        on_line=lambda _, line: lines.append(line),
+        line_limit=1 << 20,
+    )
+
+    assert [len(line) for line in lines] == [200_000]
+
+
+def test_verbatim_lines_are_redacted_in_the_evidence_only(run: Run) -> None:
+    """A secret such as "name" must not break the JSON that is to be parsed."""
+    run.redact.learn("name")
+    lines: list[str] = []
+
+    done = run_command(
+        ("sh", "-c", """echo '{"name": 1}'"""),
+        run=run,
+        env=ENV,
+        on_line=lambda _, line: lines.append(line),
+        verbatim=True,
+    )
+
+    assert (lines, done.evidence.tail) == (['{"name": 1}'], ('{"***": 1}',))
