@@ -21,11 +21,11 @@ from attrs import frozen
 
 from ..errors import BuildError
 from . import Digest
-from ._codecs import Codec, compressor, decompressed
+from ._codecs import Codec, compression_by_magic, compressor, decompressed
 from .tar import END, Entry, pack, padding
 from .wire import Compression, Descriptor, MediaType
 
-__all__ = ["Layer", "LayerWriter", "open_layer"]
+__all__ = ["MEDIA_TYPES", "Layer", "LayerWriter", "compression_by_magic", "open_layer"]
 
 # ISA-L's output depends on how its input is cut, so it is always cut here, and alike.
 _BLOCK: Final = 1 << 20
