@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Final, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Final, Self, Unpack, cast
 
 import anyio
 import anyio.from_thread
@@ -26,6 +26,9 @@ from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
 from .workdir import workdir
+
+if TYPE_CHECKING:
+    from .bake import BakeArguments
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
@@ -78,6 +81,43 @@ class BuildAndPushStep(StepSpec):
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[BuildAndPushArguments]) -> None: ...
+
+    @classmethod
+    def from_bake(
+        cls,
+        *files: str | Path,
+        targets: Sequence[str] = ("default",),
+        overrides: Sequence[str] = (),
+        variables: Mapping[str, str | int | bool] | None = None,
+        cwd: str | Path = ".",
+        **settings: Unpack[BakeArguments],
+    ) -> Mapping[str, Self]:
+        """The steps that bake files (HCL, JSON, compose) describe, by target, in build order.
+
+        docker's buildx resolves the files, without a daemon; any backend can run the steps.
+        *files*, *targets*, *overrides* (``TARGET.FIELD=VALUE``) and *cwd*, where relative paths
+        begin, are those of ``docker buildx bake``; *variables* reach it by environment, and
+        *settings* win over what the files say. A target with tags in several repositories makes
+        a step for each: ``target``, then ``target@repository``.
+
+        Raises `SpecError` for a file that is wrong or asks for what a step has not, naming
+        target and field, and `BackendUnavailableError` where buildx is not installed.
+        """
+        from .bake import Request, steps
+
+        words = {True: "true", False: "false"}
+        request = Request(
+            files=tuple(map(str, files)),
+            targets=tuple(targets),
+            overrides=tuple(overrides),
+            variables={
+                name: words[value] if isinstance(value, bool) else str(value)
+                for name, value in (variables or {}).items()
+            },
+            cwd=Path(cwd),
+        )
+        make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
+        return steps(request, make, cast("Mapping[str, object]", settings))
 
     def plan(self, *, backend: str | Backend | None = None) -> Plan:
         """Resolve the settings against a backend, without building anything.
