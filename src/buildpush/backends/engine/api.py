@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,8 +20,10 @@ from ...errors import (
 )
 from ...runtime import CancelToken, Environment
 from ...runtime.sockets import Sockets, Watch
-from .endpoints import Endpoint, TlsFiles, socket_path
+from .dialling import not_tls, route, unreachable
+from .endpoints import Endpoint
 from .objects import objects
+from .ssh import Bridge, bridge
 from .wire import Info, Said, Version, W, parse
 
 __all__ = ["EngineApi", "EngineInfo", "EngineVersion"]
@@ -90,9 +91,21 @@ class EngineApi:
         self._timeout = timeout
         self._stack = ExitStack()
         self._sockets = Sockets(cancel)
-        transport, self._base = _dial(endpoint)
+        self._bridge: Bridge | None = None
+        if endpoint.host.startswith("ssh://"):
+            opened = bridge(
+                endpoint,
+                environment=environment or Environment.current(),
+                cancel=cancel,
+                timeout=timeout,
+            )
+            self._bridge = self._stack.enter_context(opened)
+        way = route(endpoint, bridge=self._bridge.path if self._bridge else None)
+        self._base = way.base
         self._client = httpx.Client(
-            transport=transport,
+            transport=httpx.HTTPTransport(
+                uds=str(way.socket) if way.socket else None, verify=way.tls, trust_env=False
+            ),
             trust_env=False,
             timeout=httpx.Timeout(None, connect=timeout),
             headers={"Accept-Encoding": "identity", "User-Agent": "buildpush"},
@@ -252,6 +265,9 @@ class EngineApi:
     def _refusal(self, method: str, path: str, response: httpx.Response) -> BuildpushError:
         status = response.status_code
         detail = _message(self._whole(response, _SAID))
+        wants_tls = not_tls(self._endpoint, detail)
+        if wants_tls is not None:
+            return wants_tls
         evidence = HttpEvidence(method=method, url=path, status=status, detail=detail)
         kind = NotFoundError if status == 404 else BuildError
         return kind(
@@ -265,7 +281,23 @@ class EngineApi:
             yield
         except httpx.HTTPError as error:
             self._cancel.check()
-            raise _unavailable(self._endpoint, error) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: httpx.HTTPError) -> BackendUnavailableError:
+        """What *error* means, where connecting and breaking off are different troubles."""
+        said = " ".join(self._bridge.said) if self._bridge else ""
+        if said or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return unreachable(self._endpoint, error, said=said)
+        place = f"{self._endpoint.host} ({self._endpoint.name})"
+        if isinstance(error, httpx.TimeoutException):
+            return BackendUnavailableError(
+                f"the docker engine at {place} did not answer in time",
+                hint="it is overloaded or hung: look at its log, or start it again",
+            )
+        return BackendUnavailableError(
+            f"the docker engine at {place} broke off: {str(error) or type(error).__name__}",
+            hint="it ended, or was started again, meanwhile: look at its log",
+        )
 
 
 def _message(data: bytes) -> str:
@@ -273,54 +305,3 @@ def _message(data: bytes) -> str:
         return parse(data, Said, "the answer").message.strip()
     except BackendUnavailableError:
         return data[:500].decode("utf-8", "replace").strip()
-
-
-def _dial(endpoint: Endpoint) -> tuple[httpx.HTTPTransport, str]:
-    """The transport to *endpoint*, and what every path is appended to."""
-    path = socket_path(endpoint)
-    if path is not None:
-        return _PLAIN(uds=str(path)), "http://docker"
-    kind, _, rest = endpoint.host.partition("://")
-    if kind == "ssh":
-        raise BackendUnavailableError(
-            f"{endpoint.host} is reached by ssh, which buildpush cannot speak",
-            hint="use the buildx backend with this context, or forward the socket:"
-            f" ssh -L /tmp/docker.sock:/var/run/docker.sock {rest}",
-        )
-    if endpoint.tls is None:
-        return _PLAIN(), f"http://{rest}"
-    return httpx.HTTPTransport(verify=_context(endpoint.tls, endpoint)), f"https://{rest}"
-
-
-def _context(tls: TlsFiles, endpoint: Endpoint) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context()
-        # The certificates of docker's own instructions lack what Python 3.13's strictness wants.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if tls.skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif tls.ca is not None:
-            context.load_verify_locations(tls.ca)
-        if tls.cert is not None:
-            context.load_cert_chain(tls.cert, tls.key)
-    except OSError as error:
-        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path)
-        raise BackendUnavailableError(
-            f"the TLS files of {endpoint.host} ({endpoint.name}) cannot be used: {error}",
-            hint=f"look at {files}",
-        ) from error
-    return context
-
-
-def _unavailable(endpoint: Endpoint, error: httpx.HTTPError) -> BackendUnavailableError:
-    place = f"{endpoint.host} ({endpoint.name})"
-    reason = str(error) or type(error).__name__
-    path = socket_path(endpoint)
-    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        if isinstance(error, httpx.TimeoutException):
-            return BackendUnavailableError(f"the docker engine at {place} did not answer in time")
-        return BackendUnavailableError(f"the docker engine at {place} broke off: {reason}")
-    if path is not None and "Errno 13" in reason:
-        return BackendUnavailableError(f"this user may not use the docker engine at {place}")
-    return BackendUnavailableError(f"no docker engine answers at {place}: {reason}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from stat import S_ISDIR, S_ISSOCK
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -117,25 +118,33 @@ def _default(environment: Environment) -> Endpoint:
     tls = _variables_tls(environment)
     if tls is not None:
         return Endpoint(name=_DEFAULT, host="tcp://localhost:2376", tls=tls)
-    found = discover(environment)
-    for endpoint in found:
-        path = socket_path(endpoint)
-        if path is not None and _exists(path):
+    looked: list[str] = []
+    for endpoint in discover(environment):
+        path = endpoint.host.removeprefix("unix://")
+        objection = _objection(Path(path))
+        if objection is None:
             return endpoint
-    looked = ", ".join(f"{socket_path(e)} ({e.name})" for e in found)
+        looked.append(f"{path} ({', '.join(filter(None, (endpoint.name, objection)))})")
     raise BackendUnavailableError(
-        f"no docker engine listens here; DOCKER_HOST, DOCKER_CONTEXT and config.json name none,"
-        f" and these sockets do not exist: {looked}",
+        "no docker engine was found: DOCKER_HOST, DOCKER_CONTEXT and config.json name none,"
+        f" and there is no socket at {', '.join(looked)}",
         hint="start one (dockerd, Docker Desktop, colima, podman system service), or set"
         " DOCKER_HOST to where one listens",
     )
 
 
-def _exists(path: Path) -> bool:
+def _objection(path: Path) -> str | None:
+    """Why nobody can listen at *path*, empty when there is just nothing; None for a socket."""
     try:
-        return path.exists()
-    except OSError:
-        return True  # in a folder that is closed to us: connecting will tell why
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    if S_ISSOCK(mode):
+        return None
+    # A container that mounts a socket that was not there makes a folder of that name.
+    return "a folder, not a socket" if S_ISDIR(mode) else "a file, not a socket"
 
 
 def _context(environment: Environment, name: str, source: str) -> Endpoint:

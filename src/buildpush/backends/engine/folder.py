@@ -11,12 +11,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, cast
+from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -143,13 +143,18 @@ def _config(run: Run, user: Path, config: str) -> dict[str, object]:
     return {**kept, **mine, "auths": mine.get("auths") or {_NOBODY: {}}}
 
 
-def _passwords(proxies: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """The passwords in the user's proxies' URLs."""
-    found: list[str] = []
-    for value in (value for settings in proxies.values() for value in settings.values()):
-        with suppress(ValueError):
-            found.append(urlsplit(value).password or "")
-    return [password for password in found if password]
+def _passwords(value: object) -> Iterator[str]:
+    """The passwords in the URLs of the user's proxies."""
+    match value:
+        case dict():
+            for inner in cast("dict[str, object]", value).values():
+                yield from _passwords(inner)
+        case str():
+            with suppress(ValueError):
+                password = urlsplit(value).password or ""
+                yield from {password, unquote(password)} - {""}
+        case _:
+            pass
 
 
 def _copy_builders(environment: Environment, user: Path, target: Path) -> None:

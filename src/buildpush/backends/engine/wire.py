@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from ...errors import BackendUnavailableError
 
@@ -47,14 +47,14 @@ class ContextMeta(_Wire):
 class UserConfig(_Wire):
     """What of the user's config.json is not about credentials."""
 
-    current_context: str = Field(default="", alias="currentContext")
+    current_context: str | None = Field(default=None, alias="currentContext")
     plugin_folders: _Texts = Field(default=(), alias="cliPluginsExtraDirs")
-    proxies: dict[str, dict[str, str]] = {}
-    http_headers: dict[str, str] = Field(default={}, alias="HttpHeaders", repr=False)
-    plugins: dict[str, dict[str, str]] = {}
-    features: dict[str, str] = {}
-    aliases: dict[str, str] = {}
-    experimental: str = ""
+    proxies: JsonValue = Field(default=None, repr=False)
+    http_headers: JsonValue = Field(default=None, alias="HttpHeaders", repr=False)
+    plugins: JsonValue = None
+    features: JsonValue = None
+    aliases: JsonValue = None
+    experimental: JsonValue = None
 
     def kept(self) -> dict[str, object]:
         """The settings that a private config.json keeps, as config.json spells them."""
@@ -136,7 +136,10 @@ def read_json(path: Path, model: type[W]) -> W | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise BackendUnavailableError(f"{path} cannot be read: {error.strerror}") from error
+        raise BackendUnavailableError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="make it readable for this user, or set DOCKER_CONFIG to another folder",
+        ) from error
     return parse(data or b"{}", model, str(path))
 
 
