@@ -170,7 +170,7 @@ class BuildRequest:
     reproducible: bool | Literal["strict"] = False
     source_date_epoch: int | None = None
     provenance: str | None = None
-    sbom: bool = False
+    sbom: bool | str = False
     optimize: bool = False
     squash: bool = False
     mirrors: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)

@@ -85,7 +85,7 @@ class StepArguments(TypedDict, total=False):
     reproducible: bool | Literal["strict"]
     source_date_epoch: int | str | datetime | None
     provenance: Literal["min", "max"] | bool | None
-    sbom: bool
+    sbom: bool | str
     squash: bool
     optimize: bool
     mirrors: _Pairs

@@ -34,6 +34,7 @@ from .readers import (
     read_provenance,
     read_reference,
     read_repository,
+    read_sbom,
     read_secret,
     read_secret_id,
     read_ssh,
@@ -135,6 +136,7 @@ Cpu = Annotated[float | None, _optional(parse_cpu)]
 Size = Annotated[int | None, _optional(parse_size)]
 Timeout = Annotated[float | None, BeforeValidator(parse_timeout)]
 Provenance = Annotated[Literal["min", "max"] | None, BeforeValidator(read_provenance)]
+Sbom = Annotated[bool | str, _read(read_sbom, given=bool | str)]
 Epoch = Annotated[int | None, BeforeValidator(read_epoch)]
 Compression = Annotated[
     Literal["gzip", "zstd", "none"],

@@ -357,6 +357,22 @@ def read_provenance(value: object) -> str | None:
             raise ValueError("expected min, max, true or false")
 
 
+def read_sbom(value: object) -> bool | str:
+    """True or false, or ``generator=IMAGE``: the scanner that makes the SBOM."""
+    match value:
+        case bool():
+            return value
+        case None | "" | "false":
+            return False
+        case "true":
+            return True
+        case str() if value.startswith("generator="):
+            ImageReference.parse(value.removeprefix("generator="))
+            return value
+        case _:
+            raise ValueError("expected true, false or generator=IMAGE")
+
+
 def read_epoch(value: object) -> int | None:
     """Seconds since 1970 as a whole number or digits, or a `datetime` with a time zone."""
     match value:

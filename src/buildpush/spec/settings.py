@@ -38,6 +38,7 @@ from .fieldtypes import (
     RegistryHosts,
     RepositoryName,
     ResourceSettings,
+    Sbom,
     SecretFiles,
     Secrets,
     SecretVariables,
@@ -157,7 +158,9 @@ class StepSpec(BaseModel):
         default=None, description="Clamp timestamps to this second since 1970."
     )
     provenance: Provenance = Field(default=None, description="Attach provenance: min or max.")
-    sbom: bool = Field(default=False, description="Attach an SBOM.")
+    sbom: Sbom = Field(
+        default=False, description="Attach an SBOM: true, or `generator=IMAGE` for its scanner."
+    )
     squash: bool = Field(default=False, description="Make one layer of all new ones.")
     optimize: bool = Field(
         default=False, description="Snapshot faster, where snapshots are taken."

@@ -242,6 +242,28 @@ def test_an_unknown_provenance_is_refused() -> None:
     assert "expected min, max" in fault(provenance="full").message
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (True, True),
+        ("true", True),
+        (False, False),
+        (None, False),
+        ("", False),
+        ("generator=docker/scout:1", "generator=docker/scout:1"),
+    ],
+)
+def test_an_sbom_may_name_its_scanner(given: object, kept: object) -> None:
+    """True is the default one."""
+    assert parsed(sbom=given).sbom == kept
+
+
+@pytest.mark.parametrize("given", ["docker/scout:1", "generator=Not An Image", 1])
+def test_an_sbom_of_another_shape_is_refused(given: object) -> None:
+    """A scanner is named by a key, and is an image."""
+    assert fault(sbom=given).message.startswith("sbom: ")
+
+
 @pytest.mark.parametrize("given", ["https://github.com/a/b.git", "git@github.com:a/b", "-", ""])
 def test_a_context_is_a_folder_on_this_machine(given: str) -> None:
     """What would have to be fetched is refused, not taken for a folder's name."""

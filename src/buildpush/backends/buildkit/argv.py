@@ -311,7 +311,8 @@ class _Arguments:
         if self.client.attestations:
             mode = f"mode={request.provenance.removeprefix('mode=')}" if request.provenance else ""
             yield f"--provenance={mode or 'false'}"
-            yield f"--sbom={str(request.sbom).lower()}"
+            sbom = request.sbom
+            yield f"--sbom={sbom if isinstance(sbom, str) else str(sbom).lower()}"
 
     # -- where it goes -----------------------------------------------------------------------
 
@@ -344,7 +345,7 @@ class _Arguments:
 
     def _compression(self) -> Mapping[str, str]:
         request = self.request
-        attested = bool(request.provenance) or request.sbom
+        attested = bool(request.provenance or request.sbom)
         if self.destination.load or (self.destination.layout is not None and not attested):
             # buildpush compresses what it pushes itself, on more than one processor.
             return {} if self.destination.load else {"compression": "uncompressed"}
