@@ -22,7 +22,7 @@ from ..runtime import CancelToken, Environment
 from . import Access, Chain, Credential, Keychain, covers
 from .helpers import Helper, HelperMissingError
 
-__all__ = ["DockerConfigKeychain", "ambient", "docker_config"]
+__all__ = ["DockerConfigKeychain", "KnownRegistries", "ambient", "ambient_files", "docker_config"]
 
 HUB: Final = "docker.io"
 HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -63,6 +63,20 @@ class _Known:
     prefix: str
     plain: bool
     credential: Credential
+
+
+@frozen(kw_only=True)
+class KnownRegistries:
+    """What a config file knows, without any secret.
+
+    *registries* are those it holds credentials for; *helpers* the credential helpers by host,
+    under ``""`` the one for all others; *absent* says that there is no such file.
+    """
+
+    source: str
+    registries: tuple[str, ...] = ()
+    helpers: Mapping[str, str] = field(factory=dict[str, str])
+    absent: bool = False
 
 
 @frozen(kw_only=True)
@@ -113,6 +127,17 @@ class DockerConfigKeychain:
                     self.warn(missing.message)
                 return fallback
             return answer or _best(parsed.known, target)
+
+    def known(self) -> KnownRegistries:
+        """Say what the file knows, without asking a helper; raises `AuthError` as `resolve` does."""
+        with self._lock:
+            parsed = self._read()
+        return KnownRegistries(
+            source=self._name,
+            registries=tuple(dict.fromkeys(known.prefix for known in parsed.known)),
+            helpers={**parsed.helpers, **({"": parsed.store} if parsed.store else {})},
+            absent=self.text is None and not self.path.exists(),
+        )
 
     def _ask(self, parsed: _Parsed, target: Repository) -> Credential | None:
         name = parsed.helpers.get(target.host) or parsed.store
@@ -239,6 +264,21 @@ def ambient(
 ) -> Keychain:
     """The credentials this machine's user is logged in with; the first file that knows, answers.
 
+    The files are those of `ambient_files`.
+    """
+    files = ambient_files(environment, warn, cancel=cancel, redact=redact)
+    return files[0] if len(files) == 1 else Chain(files)
+
+
+def ambient_files(
+    environment: Environment,
+    warn: Callable[[str], None] = _unheard,
+    *,
+    cancel: CancelToken | None = None,
+    redact: Callable[[str], str] = _as_is,
+) -> tuple[DockerConfigKeychain, ...]:
+    """The files that credentials are looked for in, in order, whether they exist or not.
+
     REGISTRY_AUTH_FILE alone when it is set, as for podman and skopeo. Else DOCKER_AUTH_CONFIG
     (the JSON itself), then config.json in DOCKER_CONFIG or ``~/.docker``, then
     ``containers/auth.json`` in XDG_RUNTIME_DIR. *warn* hears of helpers that are missing.
@@ -257,7 +297,7 @@ def ambient(
         )
 
     if variables.get("REGISTRY_AUTH_FILE"):
-        return link(Path(variables["REGISTRY_AUTH_FILE"]))
+        return (link(Path(variables["REGISTRY_AUTH_FILE"])),)
     docker = Path(variables.get("DOCKER_CONFIG") or environment.home / ".docker")
     links = [link(docker / "config.json")]
     if variables.get("DOCKER_AUTH_CONFIG"):
@@ -265,7 +305,7 @@ def ambient(
         links.insert(0, link(docker / "config.json", text, "DOCKER_AUTH_CONFIG"))
     if variables.get("XDG_RUNTIME_DIR"):
         links.append(link(Path(variables["XDG_RUNTIME_DIR"], "containers", "auth.json")))
-    return Chain(tuple(links))
+    return tuple(links)
 
 
 def docker_config(keychain: Keychain, wants: Iterable[tuple[Repository, Access]]) -> str:

@@ -57,16 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        from . import commands
+        from .bake import bake
+        from .commands import build, demo, plan
+        from .doctor import doctor
 
-        run = {
-            "build": commands.build,
-            "plan": commands.plan,
-            "doctor": commands.doctor,
-            "demo": commands.demo,
-        }[arguments.command]
+        commands = {"build": build, "plan": plan, "bake": bake, "doctor": doctor, "demo": demo}
         cancel.check()
-        run(arguments, cancel)
+        commands[arguments.command](arguments, cancel)
         if sys.stdout is not None:  # as it is when the caller has closed it
             sys.stdout.flush()
     except BuildpushError as error:
@@ -110,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="say what would be done; build nothing")
     _step_arguments(plan)
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _bake_arguments(commands.add_parser("bake", help="build what a bake file describes"))
     doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     demo = commands.add_parser(
@@ -117,6 +115,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _bake_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of bake; the names are those of ``docker buildx bake``."""
+    add = parser.add_argument
+    add("targets", metavar="TARGET", nargs="*", help="targets and groups; default if not given")
+    add("--file", "-f", dest="files", action="append", help="a bake file; may be repeated")
+    add(
+        "--set",
+        dest="overrides",
+        action="append",
+        metavar="TARGET.FIELD=VALUE",
+        help="override a field; may be repeated",
+    )
+    add(
+        "--var",
+        dest="variables",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a variable of the files; may be repeated",
+    )
+    add("--print", action="store_true", help="print the steps' settings as JSON, and stop")
+    add("--backend", default="auto", help="native, auto, or another installed backend")
+    add(
+        "--push",
+        action=argparse.BooleanOptionalAction,
+        help="push, or do not, whatever the outputs say",
+    )
+    add("--insecure", action="append", metavar="HOST", help="a registry to reach by plain HTTP")
+    add("--timeout", help="of each step, such as 90s, 10m or 1h 30m")
+    add("--json", action="store_true", help="print the results as JSON")
+    add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
 
 
 def _step_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,15 +6,11 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from attrs import frozen
-
-from ..backends import AUTO_ORDER, BackendCatalog
-from ..errors import PlanError, SpecError
+from ..errors import SpecError
 from ..events import EventSink, ignore
-from ..plan import BuildResult, Capabilities, Feature
+from ..plan import BuildResult
 from ..render.jsonl import JsonlRenderer
 from ..render.plain import PlainRenderer
 from ..runtime import CancelToken, Environment
@@ -27,9 +23,9 @@ def build(arguments: argparse.Namespace, cancel: CancelToken) -> None:
         plan(arguments, cancel)
         return
     step = _step(arguments)
-    result = step.run(on_event=_display(arguments.progress), cancel=cancel)
+    result = step.run(on_event=display(arguments.progress), cancel=cancel)
     if arguments.json:
-        _print_json(result_to_json(result))
+        print_json(result_to_json(result))
         return
     for line in (*result.references, *result.outputs):
         print(line)
@@ -42,7 +38,7 @@ def plan(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     made = _step(arguments).plan()
     cancel.check()
     if arguments.json:
-        _print_json(made.to_json())
+        print_json(made.to_json())
     else:
         print(made.render())
 
@@ -53,78 +49,9 @@ def demo(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 
     result = run_demo(on_event=PlainRenderer(sys.stderr), cancel=cancel)
     if arguments.json:
-        _print_json(result_to_json(result))
+        print_json(result_to_json(result))
     else:
         print(table(result))
-
-
-@frozen(kw_only=True)
-class Finding:
-    """What `doctor` found out about one backend: its capabilities, or why there are none."""
-
-    name: str
-    capabilities: Capabilities | None
-    problem: str = ""
-    hint: str = ""
-
-
-def doctor(arguments: argparse.Namespace, cancel: CancelToken) -> None:
-    """``doctor``: print what each backend can do here, and why not."""
-    findings = examine(BackendCatalog.discover())
-    cancel.check()
-    if arguments.json:
-        _print_json([_finding_to_json(finding) for finding in findings])
-        return
-    for finding in findings:
-        print("\n".join(_finding_lines(finding)))
-
-
-def examine(catalog: BackendCatalog) -> tuple[Finding, ...]:
-    """Probe every backend that is installed or that ``auto`` knows, in ``auto``'s order."""
-    names = (*AUTO_ORDER, *sorted(set(catalog.entries) - set(AUTO_ORDER)))
-    return tuple(_examine(catalog, name) for name in names)
-
-
-def _examine(catalog: BackendCatalog, name: str) -> Finding:
-    try:
-        return Finding(name=name, capabilities=catalog.load(name).probe())
-    except PlanError as error:
-        return Finding(name=name, capabilities=None, problem=error.message, hint=error.hint)
-
-
-def _finding_lines(finding: Finding) -> Iterable[str]:
-    found = finding.capabilities
-    if found is None:
-        yield f"{finding.name}: not here: {finding.problem}"
-        if finding.hint:
-            yield f"    {finding.hint}"
-        return
-    platforms = ", ".join(map(str, found.platforms)) or "none"
-    yield f"{finding.name} {found.version}: ready (RUN for {platforms})"
-    yield from (f"    {remark}" for remark in found.remarks)
-    missing: dict[str, list[str]] = {}
-    for feature in Feature:
-        if feature not in found.features:
-            missing.setdefault(found.notes.get(feature, ""), []).append(feature.value)
-    for why, features in missing.items():
-        yield from (f"    cannot {feature}" for feature in features)
-        if why:
-            yield f"        since: {why}"
-
-
-def _finding_to_json(finding: Finding) -> dict[str, object]:
-    found = finding.capabilities
-    if found is None:
-        return {"backend": finding.name, "ready": False, "problem": finding.problem}
-    return {
-        "backend": finding.name,
-        "ready": True,
-        "version": found.version,
-        "platforms": [str(platform) for platform in found.platforms],
-        "features": sorted(feature.name.lower() for feature in found.features),
-        "remarks": list(found.remarks),
-        "notes": {feature.name.lower(): note for feature, note in found.notes.items()},
-    }
 
 
 def result_to_json(result: BuildResult) -> dict[str, object]:
@@ -148,12 +75,14 @@ def result_to_json(result: BuildResult) -> dict[str, object]:
     }
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print *value*, made of JSON values, on lines that people can read."""
     json.dump(value, sys.stdout, indent=2)
     print()
 
 
-def _display(progress: str) -> EventSink:
+def display(progress: str) -> EventSink:
+    """Where events go for a value of ``--progress``."""
     if sys.stderr is None:  # as it is when the caller has closed it
         return ignore
     match progress:
@@ -181,11 +110,11 @@ def _step(arguments: argparse.Namespace) -> BuildAndPushStep:
         "network": arguments.network,
         "timeout": arguments.timeout,
         "insecure": arguments.insecure,
-        "build_args": _pairs("--build-arg", arguments.build_args, environment),
-        "labels": _pairs("--label", arguments.labels),
-        "annotations": _pairs("--annotation", arguments.annotations),
-        "build_contexts": _pairs("--build-context", arguments.build_contexts),
-        "add_hosts": _pairs("--add-host", arguments.add_hosts),
+        "build_args": pairs("--build-arg", arguments.build_args, environment),
+        "labels": pairs("--label", arguments.labels),
+        "annotations": pairs("--annotation", arguments.annotations),
+        "build_contexts": pairs("--build-context", arguments.build_contexts),
+        "add_hosts": pairs("--add-host", arguments.add_hosts),
         "secrets": _secrets(arguments.secrets),
         "platforms": [p for text in arguments.platforms or () for p in text.split(",")] or None,
         "outputs": [_fields("--output", text) for text in arguments.outputs or ()] or None,
@@ -194,7 +123,7 @@ def _step(arguments: argparse.Namespace) -> BuildAndPushStep:
     return BuildAndPushStep.parse(given)
 
 
-def _pairs(
+def pairs(
     option: str, texts: list[str] | None, environment: Environment | None = None
 ) -> dict[str, str] | None:
     """Split ``NAME=VALUE``; a bare NAME is taken from *environment*, as docker does."""

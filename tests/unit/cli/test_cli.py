@@ -7,7 +7,8 @@ import pytest
 
 from buildpush.backends import BackendCatalog
 from buildpush.cli import _parser, main
-from buildpush.cli.commands import _fields, _pairs, _secrets, _step, examine
+from buildpush.cli.commands import _fields, _secrets, _step, pairs
+from buildpush.cli.doctor import examine
 from buildpush.errors import SpecError
 from buildpush.spec import FromEnv
 from buildpush.testing import LocalRegistry
@@ -131,7 +132,8 @@ def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--json"])
 
     found = {
-        finding["backend"]: finding["ready"] for finding in json.loads(capsys.readouterr().out)
+        finding["backend"]: finding["ready"]
+        for finding in json.loads(capsys.readouterr().out)["backends"]
     }
     assert found["native"] is True
     assert found["buildah"] is False
@@ -283,4 +285,4 @@ def test_fields_are_csv() -> None:
 def test_pairs_need_an_equals_sign_where_there_is_no_environment() -> None:
     """A label without a value is a mistake."""
     with pytest.raises(SpecError, match="--label"):
-        _pairs("--label", ["x"])
+        pairs("--label", ["x"])
