@@ -11,7 +11,7 @@ from attrs import define, field
 
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from . import wire
-from .vertices import TAIL_LINES, Vertex, is_cancelled
+from .vertices import TAIL_LINES, Vertex, is_cancelled, title_of
 
 __all__ = ["CLIENT_TASK", "RawJson"]
 
@@ -89,8 +89,8 @@ class RawJson:
     def tail(self) -> tuple[str, ...]:
         """The last 40 lines of output of what failed, else of the client."""
         for work in self._works.values():
-            if work.error and not is_cancelled(work.error) and work.tail:
-                return tuple(work.tail)
+            if work.error and not is_cancelled(work.error) and work.lines_of_output:
+                return work.evidence()
         return self.said[-TAIL_LINES:]
 
     # -- a translator -----------------------------------------------------------------------
@@ -202,7 +202,14 @@ class RawJson:
     def _log(self, log: wire.Log) -> Iterator[Event]:
         work, at = self._work(log.vertex), self._clock.at(log.timestamp)
         yield from work.start(at)
+        clipped = work.clipped
         yield from work.write("stderr" if log.stream == 2 else "stdout", log.data, at)
+        if work.clipped and not clipped:
+            yield from self._warn(
+                f"BuildKit has left out a part of the output of {title_of(work.name)}: its daemon"
+                " limits what it passes on",
+                at,
+            )
 
     def _count(self, progress: wire.Progress) -> Iterator[Event]:
         work = self._work(progress.vertex)

@@ -15,6 +15,8 @@ from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted
 __all__ = ["TAIL_LINES", "Account", "Output", "Vertex", "is_cancelled", "title_of"]
 
 TAIL_LINES: Final = 40
+_ERROR_LINES: Final = 15
+_CLIPPED: Final = re.compile(r"\[output clipped, log limit \S+ reached\]")
 _TITLE_LENGTH: Final = 160
 _DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
@@ -64,8 +66,7 @@ def _visible(line: str) -> list[str]:
 class Vertex:
     """One vertex, or a group that is shown as one.
 
-    *name* is BuildKit's own, *task* unique in a run, *error* its last error; *tail* holds the last
-    lines of its output.
+    *name* is BuildKit's own, *task* unique in a run, *error* its last error.
     """
 
     name: str
@@ -73,8 +74,12 @@ class Vertex:
     error: str = ""
     cached: bool = False
     shown: bool = False
-    tail: deque[str] = field(factory=lambda: deque[str](maxlen=TAIL_LINES))
+    lines_of_output: int = 0
+    clipped: bool = False
     outputs: dict[Stream, Output] = field(factory=dict[Stream, Output])
+    tails: dict[Stream, deque[tuple[int, str]]] = field(
+        factory=dict[Stream, deque[tuple[int, str]]]
+    )
 
     def start(self, at: float) -> Iterator[Event]:
         """Say that it began, unless that is known."""
@@ -100,8 +105,27 @@ class Vertex:
                 outcome = "failed"
             yield TaskFinished(at=at, task=self.task, outcome=outcome)
 
+    def evidence(self) -> tuple[str, ...]:
+        """The last lines of its output, errors first to be kept.
+
+        A command that writes a lot fills the tail with what is not the error. And where BuildKit
+        has left out lines, it delivers the last ones stream by stream: errors then come last.
+        """
+        last = {stream: list(lines) for stream, lines in self.tails.items()}
+        errors = last.get("stderr", [])
+        merged = sorted(line for lines in last.values() for line in lines)[-TAIL_LINES:]
+        shown = sum(line in merged for line in errors[-_ERROR_LINES:])
+        if shown < len(errors[-_ERROR_LINES:]) or (self.clipped and errors):
+            kept = errors[-_ERROR_LINES:]
+            merged = last.get("stdout", [])[len(kept) - TAIL_LINES :] + kept
+            merged = merged if self.clipped else sorted(merged)
+        return tuple(text for _, text in merged)
+
     def _log(self, stream: Stream, line: str, at: float) -> Event:
-        self.tail.append(line)
+        self.lines_of_output += 1
+        self.clipped = self.clipped or _CLIPPED.search(line) is not None
+        tail = self.tails.setdefault(stream, deque(maxlen=TAIL_LINES))
+        tail.append((self.lines_of_output, line))
         return TaskLog(at=at, task=self.task, stream=stream, line=line)
 
 

@@ -1,0 +1,153 @@
+"""Which lines of the Dockerfile a failure is about: from what BuildKit says, else from the vertex."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ...dockerfile.instructions import (
+    Add,
+    Copy,
+    Dockerfile,
+    Instruction,
+    Lines,
+    Run,
+    Stage,
+    Workdir,
+)
+from ...errors import SourceEvidence
+from .vertices import Vertex
+
+__all__ = ["evidence_for", "find_instruction", "find_lines", "quoted_source"]
+
+_PLACE: Final = re.compile(r"(.+):(\d+)")
+_RULER: Final = re.compile(r"-{8,}")
+_QUOTED: Final = re.compile(r"\s*(\d+) \| (>>>)?.*")
+_ON_LINE: Final = re.compile(r"parse error(?: on)? line (\d+)", re.IGNORECASE)
+_NAME: Final = re.compile(
+    r"\[(?:(?P<platform>\w+/[\w/]+) )?(?:(?P<stage>\S+) +)?(?P<number>\d+)/\d+\] (?P<text>.*)",
+    re.DOTALL,
+)
+_IMAGE: Final = re.compile(
+    r"(?:\[internal\] load metadata for|resolve image config for(?: docker-image://)?|FROM)"
+    r" ?(?P<image>[^\s@]+)"
+)
+
+
+def evidence_for(dockerfile: Dockerfile, lines: Lines) -> SourceEvidence:
+    """*lines* of *dockerfile*, to be shown."""
+    return SourceEvidence(
+        filename=dockerfile.filename,
+        first_line=lines.first,
+        last_line=lines.last,
+        text=dockerfile.text,
+    )
+
+
+def find_lines(dockerfile: Dockerfile, said: Sequence[str], vertex: Vertex | None) -> Lines | None:
+    """The guilty lines: those BuildKit shows, those its message names, or the vertex's."""
+    shown = quoted_source(said)
+    if shown is not None:
+        return shown
+    for line in reversed(said):
+        named = _ON_LINE.search(line)
+        if named:
+            return Lines(first=int(named[1]), last=int(named[1]))
+    if vertex is None:
+        return None
+    instruction = find_instruction(dockerfile, vertex.name)
+    if instruction is not None:
+        return instruction.lines
+    return _from_image(dockerfile, vertex.name)
+
+
+def quoted_source(said: Sequence[str]) -> Lines | None:
+    """The lines marked in the excerpt that BuildKit shows below ``Dockerfile:4``."""
+    for index in range(len(said) - 2, -1, -1):
+        place = _PLACE.fullmatch(said[index])
+        if place is None or not _RULER.fullmatch(said[index + 1]):
+            continue
+        marked: list[int] = []
+        for line in said[index + 2 :]:
+            quoted = _QUOTED.fullmatch(line)
+            if quoted is None:
+                break
+            if quoted[2]:
+                marked.append(int(quoted[1]))
+        # What is named is the first of the marked lines, or where an instruction goes on.
+        first = int(place[2])
+        return Lines(first=min(marked or [first]), last=max(marked or [first]))
+    return None
+
+
+def find_instruction(dockerfile: Dockerfile, name: str) -> Instruction | None:
+    """The instruction that the vertex *name*, such as ``[app 3/4] RUN make``, stands for.
+
+    BuildKit counts FROM an image as 1, and then what makes a file system: RUN, COPY, ADD, WORKDIR.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    keyword = found["text"].partition(" ")[0].upper()
+    number = int(found["number"])
+    for stage in _stages(dockerfile, found["stage"] or ""):
+        counted = [i for i in stage.instructions if isinstance(i, Run | Copy | Add | Workdir)]
+        # A stage that begins with scratch or with another stage has no vertex for its FROM.
+        for offset in (2, 1):
+            place = number - offset
+            if 0 <= place < len(counted) and _fits(counted[place], keyword, found["text"]):
+                return counted[place]
+        for instruction in counted:
+            if _fits(instruction, keyword, found["text"]):
+                return instruction
+    return None
+
+
+def _stages(dockerfile: Dockerfile, name: str) -> list[Stage]:
+    """The stages that BuildKit may call *name*: all of them, from the last, when it has none."""
+    if not name:
+        return list(reversed(dockerfile.stages))
+    number = name.removeprefix("stage-")
+    return [
+        s for s in dockerfile.stages if name in (s.base.name, s.name) or number == str(s.index)
+    ]
+
+
+def _fits(instruction: Instruction, keyword: str, text: str) -> bool:
+    """Whether BuildKit may have written *instruction* as *text*, with its variables expanded."""
+    if type(instruction).__name__.upper() != keyword:
+        return False
+    written = _words(instruction.text)
+    shown = _words(text)
+    if "$" in instruction.text:
+        before = written.partition("$")[0].rstrip("\"'{ ")
+        return shown.startswith(before)
+    # A here-document is shown by its first line only.
+    return written == shown or "<<" in instruction.text
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _from_image(dockerfile: Dockerfile, name: str) -> Lines | None:
+    """The lines of the FROM (or COPY --from) whose image the vertex *name* is about."""
+    found = _IMAGE.search(name)
+    if found is None:
+        return None
+    wanted = found["image"]
+    for stage in dockerfile.stages:
+        if _same_image(stage.base.image, wanted):
+            return stage.base.lines
+        for instruction in stage.instructions:
+            if isinstance(instruction, Copy) and _same_image(instruction.from_stage, wanted):
+                return instruction.lines
+    return None
+
+
+def _same_image(written: str, wanted: str) -> bool:
+    bare = written.partition("@")[0]
+    candidates = {bare, f"{bare}:latest", f"docker.io/{bare}", f"docker.io/{bare}:latest"}
+    candidates |= {f"docker.io/library/{bare}", f"docker.io/library/{bare}:latest"}
+    return bool(bare) and wanted in candidates

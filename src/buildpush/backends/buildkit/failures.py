@@ -1,0 +1,347 @@
+"""What the output of a failed build means: the error, with the lines and the output that show why.
+
+BuildKit tells failures apart by their text alone. Each entry here has been seen; what is not
+recognised becomes a `BuildError` in BuildKit's own words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from attrs import frozen
+
+from ...dockerfile.instructions import Run
+from ...errors import (
+    BackendUnavailableError,
+    BuildError,
+    BuildpushError,
+    CommandEvidence,
+    DockerfileError,
+    Evidence,
+    SourceEvidence,
+    SpecError,
+    UnsupportedFeatureError,
+)
+from ...plan import BuildRequest
+from ...runtime.process import Completed
+from .blame import evidence_for, find_instruction, find_lines
+from .refusals import registry_error
+from .vertices import TAIL_LINES, Account, Vertex, is_cancelled
+
+__all__ = ["build_error", "cache_error"]
+
+_IMPORT: Final = "importing cache manifest from "
+_EXPORT: Final = "exporting cache"
+_FIRST_WORDS: Final = re.compile(
+    r"(?:ERROR: |error: |failed to build: |failed to solve(?: with frontend \S+)?: "
+    r"|failed to create LLB definition: |rpc error: code = \w+ desc = )+"
+)
+_COMMAND: Final = re.compile(
+    r"(?:process (?P<quoted>\"(?:[^\"\\]|\\.)*\") did not complete successfully"
+    r"|executor failed running \[(?P<listed>.*?)\]): (?P<why>.*)",
+    re.DOTALL,
+)
+_EXIT: Final = re.compile(r"exit code: (\d+)")
+_FULL: Final = "no space left on device"
+_FOREIGN: Final = "exec format error"
+
+_GONE: Final = re.compile(
+    r"cannot connect to the docker daemon|error reading from server|closing transport"
+    r"|client connection is closing|transport: error while dialing|code = unavailable"
+    r"|no builder .* found|failed to find driver|no valid drivers found|failed to receive status"
+    r"|error during connect|failed to list workers|unexpected EOF|graceful_stop|use of closed",
+    re.IGNORECASE,
+)
+_CODES: Final = {
+    126: "is the file executable, and its interpreter in the image?",
+    127: "the program is not in the image, or not in its PATH",
+    137: "it was killed: was there enough memory?",
+    139: "it crashed (segmentation fault)",
+}
+
+
+@frozen
+class _Failure:
+    """All there is to know about one failed build."""
+
+    request: BuildRequest
+    account: Account
+    completed: Completed
+    redact: Callable[[str], str]
+    text: str
+    vertex: Vertex | None
+
+    # -- evidence -----------------------------------------------------------------------------
+
+    def source(self) -> tuple[SourceEvidence, ...]:
+        """The guilty lines, as far as they are known."""
+        dockerfile = self.request.dockerfile
+        lines = find_lines(dockerfile, self.account.said, self.vertex)
+        return (evidence_for(dockerfile, lines),) if lines is not None else ()
+
+    def client(self) -> CommandEvidence:
+        """What the client said in the end."""
+        said = self.account.said[-TAIL_LINES:]
+        return CommandEvidence(
+            argv=self.completed.evidence.argv,
+            exit_code=self.completed.exit_code,
+            tail=tuple(self.redact(line) for line in said),
+        )
+
+    def output(self) -> tuple[str, ...]:
+        """The last lines of what failed, else of whatever wrote last."""
+        lines = self.vertex.evidence() if self.vertex is not None else ()
+        return tuple(self.redact(line) for line in lines)
+
+    def error(
+        self,
+        kind: type[BuildpushError],
+        message: str,
+        *,
+        hint: str = "",
+        evidence: tuple[Evidence, ...] | None = None,
+    ) -> BuildpushError:
+        """An error of *kind*; its evidence is the lines and what the client said, unless given."""
+        if evidence is None:
+            evidence = (*self.source(), self.client())
+        return kind(self.redact(message), evidence=evidence, hint=hint)
+
+
+def build_error(
+    request: BuildRequest,
+    account: Account,
+    completed: Completed,
+    *,
+    redact: Callable[[str], str] = str,
+) -> BuildpushError:
+    """The error that a build which ended with a failure is to raise.
+
+    *account* is the translator that read the output; *redact* takes secrets out of what is shown.
+    """
+    text = _last_words(account)
+    failure = _Failure(request, account, completed, redact, text, _guilty(account, text))
+    for recognise in _RECOGNISERS:
+        for found in recognise(failure):
+            return found
+    what = text or f"BuildKit's client ended with exit code {completed.exit_code}"
+    hint = _DISK if _FULL in text else ""
+    return failure.error(BuildError, f"the build failed: {what}", hint=hint)
+
+
+def cache_error(
+    request: BuildRequest, faults: list[tuple[str, str]], *, redact: Callable[[str], str] = str
+) -> BuildpushError | None:
+    """The error for a cache that had to be read and was not, though the build succeeded; or None.
+
+    *faults* are a translator's ``cache_faults``. BuildKit itself never fails for such a cache.
+    """
+    for name, said in faults:
+        place = name.removeprefix(_IMPORT)
+        for cache in request.cache_from:
+            reference = cache.attributes.get("ref", "")
+            same = place in (reference, f"{reference}:latest") or place.startswith(cache.type)
+            if cache.required and name.startswith(_IMPORT) and same:
+                what = f"the cache {reference or cache.type} could not be read"
+                return registry_error(what, redact(said))
+    return None
+
+
+def _last_words(account: Account) -> str:
+    """What the client says is wrong, without its own preamble."""
+    lines = [line for line in account.said if not line.startswith(("------", " > ", "View build"))]
+    errors = [line for line in lines if line.startswith(("ERROR: ", "error: "))]
+    last = (errors or lines or [""])[-1]
+    return _FIRST_WORDS.sub("", last, count=1).strip()
+
+
+def _guilty(account: Account, text: str) -> Vertex | None:
+    """The vertex that made the build fail: the one whose error the client repeats."""
+    failed = [
+        vertex
+        for vertex in account.vertices
+        if vertex.error and not is_cancelled(vertex.error) and not vertex.name.startswith(_IMPORT)
+    ]
+    for vertex in failed:
+        first = vertex.error.partition("\n")[0]
+        if first in text or text in vertex.error:
+            return vertex
+    return failed[-1] if failed else None
+
+
+# -- one kind of failure each: what it is, or nothing -----------------------------------------
+
+_DISK: Final = "make room where the builder keeps its data, e.g. docker buildx prune"
+
+
+def _command(failure: _Failure) -> Iterator[BuildpushError]:
+    """A RUN that ended with an exit code, or could not be started."""
+    vertex = failure.vertex
+    found = _COMMAND.search((vertex.error if vertex is not None else "") or failure.text)
+    found = found or _COMMAND.search(failure.text)
+    if found is None or vertex is None:
+        return
+    code = _EXIT.search(found["why"])
+    command = _unquoted(found["quoted"]) if found["quoted"] else found["listed"]
+    instruction = find_instruction(failure.request.dockerfile, vertex.name)
+    shown = instruction.text if isinstance(instruction, Run) else f"RUN {command}"
+    what = shown.strip().removeprefix("RUN").strip().partition("\n")[0]
+    tail = failure.output()
+    if code is None:
+        yield _not_started(failure, found["why"], what)
+        return
+    number = int(code[1])
+    step = CommandEvidence(argv=(failure.redact(command),), exit_code=number, tail=tail)
+    hint = _hint_of(tail, number, failure.request)
+    message = f"RUN failed with exit code {number}: {what}"
+    yield failure.error(BuildError, message, hint=hint, evidence=(*failure.source(), step))
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text))
+    except ValueError:
+        return text[1:-1]  # Go escapes what JSON does not know: shown as it is
+
+
+def _hint_of(tail: tuple[str, ...], code: int, request: BuildRequest) -> str:
+    said = "\n".join(tail)
+    if _FOREIGN in said:
+        platforms = " or ".join(map(str, request.platforms)) or "the image's platform"
+        return (
+            f"this machine cannot execute programs for {platforms}: install QEMU's binfmt handlers"
+            " on the builder, or use a builder of that platform"
+        )
+    if _FULL.lower() in said.lower():
+        return f"the disk (or /dev/shm) is full: {_DISK}, or raise shm_size"
+    return _CODES.get(code, "")
+
+
+def _not_started(failure: _Failure, why: str, what: str) -> BuildpushError:
+    hint = ""
+    if _FULL in why:
+        hint = _DISK
+    elif "network" in why:
+        hint = "the daemon has no such network: try network: host, or none"
+    return failure.error(BuildError, f"RUN could not be executed: {why}: {what}", hint=hint)
+
+
+def _gone(failure: _Failure) -> Iterator[BuildpushError]:
+    """The daemon or the builder went away, or never was there."""
+    if _GONE.search(failure.text):
+        named = re.search(r"no builder (\S+) found", failure.text)
+        yield failure.error(
+            BackendUnavailableError,
+            f"there is no builder called {named[1]}"
+            if named
+            else f"the builder is not there, or went away: {failure.text}",
+            hint="docker buildx ls lists the builders" if named else "is its daemon running?",
+            evidence=(failure.client(),),
+        )
+
+
+def _parse(failure: _Failure) -> Iterator[BuildpushError]:
+    """A Dockerfile that this BuildKit's frontend cannot read."""
+    found = re.search(r"dockerfile parse error(?: on)? line \d+: (.*)", failure.text, re.DOTALL)
+    source = failure.source()
+    if found and source:
+        newer = re.search(r"unknown (?:flag|instruction)", found[1], re.IGNORECASE)
+        hint = "if a newer BuildKit knows it: add # syntax=docker/dockerfile:1" if newer else ""
+        yield failure.error(DockerfileError, found[1], hint=hint, evidence=source)
+    elif "file with no instructions" in failure.text or "cannot be empty" in failure.text:
+        whole = failure.request.dockerfile
+        evidence = SourceEvidence(
+            filename=whole.filename, first_line=1, last_line=1, text=whole.text
+        )
+        message = "the Dockerfile has no instructions"
+        yield failure.error(DockerfileError, message, evidence=(evidence,))
+
+
+def _registry(failure: _Failure) -> Iterator[BuildpushError]:
+    """A registry that refused, or could not be reached: for a base image, a push, a cache."""
+    vertex, text = failure.vertex, failure.text
+    name = vertex.name if vertex is not None else ""
+    pushed = re.match(r"failed to push (\S+): (.*)", text, re.DOTALL)
+    resolved = re.search(r"failed to resolve source metadata for (\S+): (.*)", text, re.DOTALL)
+    loaded = re.match(
+        r"(?:\[internal\] load metadata for |resolve image config for (?:docker-image://)?"
+        r"|(?:\[[^\]]*\] )?FROM )(\S+)",
+        name,
+    )
+    if pushed:
+        subject, why = f"pushing {pushed[1]} failed", pushed[2]
+    elif name.startswith(_EXPORT):
+        subject, why = "the cache could not be written", text
+    elif resolved:
+        subject, why = f"the image {resolved[1]} could not be read", resolved[2]
+    elif loaded and vertex is not None:
+        subject, why = f"the image {loaded[1]} could not be read", vertex.error
+    else:
+        return
+    evidence: tuple[Evidence, ...] = (*failure.source(), failure.client())
+    yield registry_error(failure.redact(subject), failure.redact(why), evidence=evidence)
+
+
+def _secret(failure: _Failure) -> Iterator[BuildpushError]:
+    """A secret or an agent that RUN needs and nobody gave."""
+    found = re.search(r"secret (\S+?):? not found", failure.text)
+    if found:
+        message = f"RUN needs the secret {found[1]}, and none was given"
+        yield failure.error(BuildError, message, hint=f"give it in secrets, as {found[1]}")
+    elif re.search(r"unset ssh forward key|no SSH key .* forwarded", failure.text):
+        named = re.search(r"unset ssh forward key (\S+)|no SSH key \"(\S+)\"", failure.text)
+        name = ((named[1] or named[2]) if named else "") or "default"
+        message = f"RUN needs the SSH agent {name}, and none was given"
+        yield failure.error(BuildError, message, hint=f"give it in ssh, as {name}")
+
+
+def _missing_file(failure: _Failure) -> Iterator[BuildpushError]:
+    """COPY or ADD of what is not there."""
+    found = re.search(
+        r"(?:failed to (?:calculate checksum|compute cache key).*?)\"(?P<a>[^\"]+)\":? not found"
+        r"|lstat (?:/\S*?/merged)?(?P<b>/.*?): no such file",
+        failure.text,
+    )
+    if found is None:
+        return
+    instruction = None
+    if failure.vertex is not None:
+        instruction = find_instruction(failure.request.dockerfile, failure.vertex.name)
+    place = getattr(instruction, "from_stage", "")
+    path = found["a"] or found["b"]
+    if place:
+        message = f"there is no {path} in {place} to copy"
+        yield failure.error(BuildError, message, evidence=failure.source() or None)
+        return
+    message = f"there is no {path.lstrip('/')} in the build context"
+    hint = "paths are relative to the context, and .dockerignore may leave files out"
+    yield failure.error(BuildError, message, hint=hint, evidence=failure.source() or None)
+
+
+def _unable(failure: _Failure) -> Iterator[BuildpushError]:
+    """What this client, driver or daemon does not do."""
+    text = failure.text
+    flag = re.search(r"unknown (?:shorthand )?flag: (?:'\w' in )?(--?[\w-]+)", text)
+    allowed = re.search(r"entitlement (\S+) is not allowed|(\S+) is not allowed by build", text)
+    if flag:
+        message = f"this version of BuildKit's client does not know {flag[1]}"
+        yield failure.error(UnsupportedFeatureError, message, hint="install a newer buildx")
+    elif allowed:
+        message = f"the builder does not allow {allowed[1] or allowed[2]}"
+        hint = "allow it where the builder is configured (insecure-entitlements)"
+        yield failure.error(UnsupportedFeatureError, message, hint=hint)
+    elif re.search(r"is not supported for the \S+ driver|not supported by the current", text):
+        hint = "use another builder, or turn on the daemon's containerd image store"
+        yield failure.error(UnsupportedFeatureError, text, hint=hint)
+    elif re.search(r"target stage .* could not be found", text):
+        message = f"target: {text}"
+        yield failure.error(BuildError, message, hint="see the stages' names after FROM … AS")
+    elif text.startswith("failed to get build context"):
+        yield failure.error(SpecError, f"build_contexts: {text}", evidence=(failure.client(),))
+
+
+_RECOGNISERS: Final = (
+    _command, _parse, _secret, _missing_file, _registry, _unable, _gone,
+)  # fmt: skip
