@@ -87,10 +87,16 @@ def covers(prefix: str, repository: Repository) -> bool:
 
 @frozen
 class PullOnly:
-    """Answers for pulls, never for pushes: what a backend gets when buildpush pushes."""
+    """Answers for pulls, never for pushes: what a backend gets when buildpush pushes.
+
+    *written* are repositories that the backend has to push to all the same: those of its caches.
+    """
 
     inner: Keychain
+    written: frozenset[Repository] = frozenset()
 
     def resolve(self, repository: Repository, access: Access) -> Credential | None:
-        """The inner keychain's answer for pulls; nothing for pushes."""
-        return self.inner.resolve(repository, "pull") if access == "pull" else None
+        """The inner keychain's answer, for pulls and caches; nothing for other pushes."""
+        if access == "pull" or repository in self.written:
+            return self.inner.resolve(repository, access)
+        return None

@@ -20,6 +20,7 @@ from ..auth import Chain, Credential, Keychain, PullOnly
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
 from ..errors import CredentialConflictError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
+from ..oci import ImageReference, Repository
 from ..plan import Artifact, BuildRequest, BuildResult, Capabilities, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
@@ -256,7 +257,7 @@ class BuildAndPushStep(StepSpec):
                     raise
                 run.warn(f"{error.message}: buildpush pushes instead of the backend")
         exporting = evolve(request, delivery=Delivery.LAYOUT)
-        return backend.build(exporting, PullOnly(keychain), run)
+        return backend.build(exporting, PullOnly(keychain, _cached_in(request)), run)
 
     def _choose(self, backend: str | Backend, environment: Environment) -> tuple[Backend, Plan]:
         from ..dockerfile import parse
@@ -280,6 +281,12 @@ class BuildAndPushStep(StepSpec):
         catalog = BackendCatalog.discover()
         names = AUTO_ORDER if backend == "auto" else (backend,)
         return choose(names, catalog, plan_for)
+
+
+def _cached_in(request: BuildRequest) -> frozenset[Repository]:
+    """The repositories that a backend writes caches to."""
+    refs = (c.attributes.get("ref") for c in request.cache_to if c.type == "registry")
+    return frozenset(ImageReference.parse(ref).repository for ref in refs if ref)
 
 
 def _local_outputs(plan: Plan, cwd: Path) -> tuple[Path, ...]:

@@ -44,6 +44,16 @@ def test_a_pull_only_keychain_never_answers_for_a_push() -> None:
     assert limited.resolve(APP, "push") is None
 
 
+def test_a_cache_may_be_written_where_nothing_else_may_be_pushed() -> None:
+    """A backend exports its caches by itself; the image it does not push."""
+    cache = Repository("r.io", "acme/cache")
+
+    limited = PullOnly(keychain("r.io", "ci"), frozenset({cache}))
+
+    assert user(limited.resolve(cache, "push")) == "ci"
+    assert limited.resolve(APP, "push") is None
+
+
 @pytest.mark.parametrize(
     ("prefix", "expected"),
     [
