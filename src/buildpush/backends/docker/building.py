@@ -1,0 +1,147 @@
+"""One build by a daemon, from the first pull to the last push, and what is tidied after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from attrs import field, frozen
+
+from ...auth import Keychain
+from ...auth.files import docker_config
+from ...errors import (
+    AuthError,
+    BackendUnavailableError,
+    BuildError,
+    DigestMismatchError,
+    PermissionDeniedError,
+    RegistryError,
+)
+from ...oci import Digest, ImageReference
+from ...plan import Artifact, BuildRequest, Delivery, LayoutArtifact, PushedArtifact
+from ...runtime import CancelToken, Run
+from ..engine.api import EngineApi
+from ..engine.exported import adopt
+from . import classic, images
+from .accounts import Accounts, base_images, refuse_mounts, settle
+from .client import BuildKitClient
+from .images import Pull
+from .ways import Setup, Way
+
+__all__ = ["build"]
+
+_TIDYING: Final = 5.0
+
+
+def build(setup: Setup, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
+    """Carry out *request* on the daemon of *setup*. Raises what `DockerBackend.build` says."""
+    if setup.way is Way.CLASSIC:
+        classic.check(request)
+    if request.delivery is Delivery.DIRECT and setup.info.containerd_store:
+        refuse_mounts(request, base_images(request, setup.platform), keychain)
+    accounts = settle(request, keychain, setup.platform)
+    docker_config(keychain, accounts.wants)  # a conflict is found before anything is done
+    with EngineApi(setup.endpoint, cancel=run.cancel, environment=run.environment) as api:
+        work = _Work(setup=setup, api=api, accounts=accounts, keychain=keychain, run=run)
+        return work.deliver()
+
+
+@frozen(kw_only=True)
+class _Work:
+    setup: Setup
+    api: EngineApi
+    accounts: Accounts
+    keychain: Keychain = field(repr=False)
+    run: Run
+
+    @property
+    def request(self) -> BuildRequest:
+        return self.accounts.request
+
+    def deliver(self) -> Artifact:
+        """Build, then push or export; an image without a name does not stay."""
+        request = self.request
+        for wanted in self.accounts.first:
+            images.pull(self.api, wanted, self.keychain, self.run, retries=request.retries)
+        image = self._build()
+        with self._nameless_removed(image):
+            if request.delivery is Delivery.LAYOUT:
+                return self._export(image)
+            try:
+                return PushedArtifact(digest=self._push())
+            except PermissionDeniedError as error:
+                # containerd gives up where a registry forbids it to mount a layer from
+                # elsewhere; buildpush sends the layer then.
+                if not self.setup.info.containerd_store:
+                    raise
+                self.run.warn(f"{error.message}: buildpush pushes instead of the daemon")
+                return self._export(image)
+
+    def _build(self) -> str:
+        request = self.request
+        if self.setup.way is not Way.CLASSIC:
+            return self._client().load()
+        self._pull_caches()
+        image = classic.build(self.api, request, self.accounts.wants, self.keychain, self.run)
+        for reference in request.references:
+            images.tag(self.api, image, reference)
+        return image
+
+    def _pull_caches(self) -> None:
+        """Fetch the images whose layers may be used again: the classic builder never does."""
+        for cache in self.request.cache_from:
+            wanted = Pull(reference=ImageReference.parse(cache.attributes["ref"]))
+            try:
+                images.pull(self.api, wanted, self.keychain, self.run, retries=0)
+            except (RegistryError, AuthError) as error:
+                if cache.required:
+                    raise
+                self.run.warn(f"cache_from: {error.message}")
+
+    def _client(self) -> BuildKitClient:
+        return BuildKitClient(
+            setup=self.setup, accounts=self.accounts, keychain=self.keychain, run=self.run
+        )
+
+    def _push(self) -> Digest:
+        """Push every tag; the digest that they all have."""
+        request = self.request
+        digests = {
+            images.push(
+                self.api, reference, self.keychain, self.run, retries=request.retries
+            ): reference
+            for reference in request.references
+        }
+        if len(digests) != 1:
+            found = ", ".join(f"{reference} is {digest}" for digest, reference in digests.items())
+            raise DigestMismatchError(
+                f"the daemon pushed one image as several: {found}",
+                hint="did somebody tag another image meanwhile?",
+            )
+        return next(iter(digests))
+
+    def _export(self, image: str) -> LayoutArtifact:
+        """Save the image, and make an artifact of it."""
+        names = [str(reference) for reference in self.request.references[:1]] or [image]
+        archive = self.run.workdir / "docker-image.tar"
+        images.save(self.api, names, archive, self.run)
+        return adopt(archive, self.request, self.keychain, self.run)
+
+    @contextmanager
+    def _nameless_removed(self, image: str) -> Iterator[None]:
+        """See to it that an image without references, of which nobody would know, goes again."""
+        try:
+            yield
+        finally:
+            if not self.request.references:
+                with (
+                    suppress(BackendUnavailableError, BuildError),
+                    EngineApi(
+                        self.setup.endpoint,
+                        cancel=CancelToken(),
+                        timeout=_TIDYING,
+                        environment=self.run.environment,
+                    ) as api,
+                ):
+                    images.remove(api, image)

@@ -1,0 +1,125 @@
+"""BuildKit inside the daemon, by a client on this side: the buildx plugin, or the docker CLI's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from ...auth import Keychain
+from ...auth.files import docker_config
+from ...oci import Digest
+from ...plan import BuildRequest, LayoutArtifact
+from ...runtime import Run
+from ..buildkit.argv import FIRST_CLIENT, Client, Destination, argv, csv_record, environment
+from ..buildkit.failures import build_error, cache_error
+from ..buildkit.plain import PlainProgress
+from ..buildkit.rawjson import RawJson
+from ..buildkit.wire import read_metadata
+from ..engine.command import converse
+from ..engine.exported import adopt
+from ..engine.folder import ClientFolder, client_folder
+from ..engine.sparing import sparing
+from .accounts import Accounts
+from .ways import Setup, Way
+
+__all__ = ["BuildKitClient"]
+
+
+@frozen(kw_only=True)
+class BuildKitClient:
+    """Builds *accounts*' request on the daemon of *setup*."""
+
+    setup: Setup
+    accounts: Accounts
+    keychain: Keychain = field(repr=False)
+    run: Run
+
+    def load(self) -> str:
+        """Build into the daemon's store, under the request's references; the image's id.
+
+        Raises `BuildError` with evidence, and whatever else a failed build turns out to be.
+        """
+        request = self.accounts.request
+        plain = request if self.setup.way is Way.PLUGIN else evolve(request, local_outputs=())
+        with self._folder() as folder:
+            self._build(plain, Destination(load=True), folder)
+            if self.setup.way is Way.CLI:
+                for output in request.local_outputs:
+                    self._write_files(evolve(request, local_outputs=()), output, folder)
+            return str(self._digest(folder))
+
+    def export(self) -> LayoutArtifact:
+        """Build into an OCI layout: only where the daemon has containerd's store."""
+        request = self.accounts.request
+        layout = self.run.workdir / "docker-layout"
+        with self._folder() as folder:
+            with sparing(layout, request, self.keychain, self.run) as bases:
+                self._build(request, Destination(layout=layout), folder)
+            return adopt(layout, request, self.keychain, self.run, bases=bases)
+
+    # -- one command -------------------------------------------------------------------------
+
+    def _folder(self) -> AbstractContextManager[ClientFolder]:
+        config = docker_config(self.keychain, self.accounts.wants)
+        return client_folder(self.run, config=config, endpoint=self.setup.endpoint)
+
+    @property
+    def _client(self) -> Client:
+        if self.setup.way is Way.CLI:
+            return FIRST_CLIENT
+        return Client(buildx=self.setup.client, store=self.setup.info.containerd_store)
+
+    def _build(
+        self,
+        request: BuildRequest,
+        destination: Destination,
+        folder: ClientFolder,
+        extra: tuple[str, ...] = (),
+    ) -> None:
+        """Run the client to its end; raise what its failure means."""
+        assert self.setup.program is not None
+        client = self._client
+        variables = self._variables(request, folder)
+        words = argv(
+            request,
+            destination,
+            metadata=_metadata(folder),
+            builder="default" if client.buildx else "",
+            client=client,
+            variables=folder.variables,
+        )
+        command = (str(self.setup.program), *words[:-1], *extra, words[-1])
+        translator = RawJson() if client.raw_json else PlainProgress()
+        completed = converse(command, translator, run=self.run, env=variables, cwd=request.context)
+        if completed.exit_code:
+            raise build_error(request, translator, completed, redact=self.run.redact)
+        fault = cache_error(request, translator.cache_faults, redact=self.run.redact)
+        if fault is not None:
+            raise fault
+
+    def _variables(self, request: BuildRequest, folder: ClientFolder) -> Mapping[str, str]:
+        variables = dict(environment(request, folder.variables))
+        if self.setup.way is Way.CLI:
+            variables["DOCKER_BUILDKIT"] = "1"
+            variables.pop("BUILDX_BUILDER", None)
+        return variables
+
+    def _write_files(self, request: BuildRequest, output: Path, folder: ClientFolder) -> None:
+        """Build again, out of the cache, for the image's plain files: one output is all it has."""
+        files = csv_record({"type": "local", "dest": str(output)})
+        untagged = evolve(request, references=(), no_cache=False, pull=False)
+        self._build(untagged, Destination(load=True), folder, (f"--output={files}",))
+
+    def _digest(self, folder: ClientFolder) -> Digest:
+        """What the client says it has built: an image's id, which is what the daemon calls it."""
+        path = _metadata(folder)
+        if self.setup.way is Way.CLI:
+            return Digest(path.read_text().strip())
+        return read_metadata(path)
+
+
+def _metadata(folder: ClientFolder) -> Path:
+    return folder.path / "metadata"

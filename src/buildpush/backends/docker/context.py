@@ -1,0 +1,166 @@
+"""The build context as the classic builder wants it: one tar, streamed, without what is ignored.
+
+What is in it is what BuildKit would have been sent; files belong to root, as docker's own
+clients send them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from attrs import field, frozen
+
+from ...dockerfile.ignore import IgnoreRules
+from ...errors import BuildError, SpecError
+from ...oci.tar import END, Entry, Kind, pack, padding
+
+__all__ = ["Context", "Extra"]
+
+_BUFFER: Final = 1 << 18
+_READ: Final = 1 << 20
+_IGNORE: Final = ".dockerignore"
+
+Extra = tuple[str, bytes]
+"""A file that is not in the folder: its name in the context, and what is in it."""
+
+
+@frozen(kw_only=True)
+class Context:
+    """A folder to be sent: *rules* leave files out, *always* names some that go all the same.
+
+    *extras* take the place of files of the same name.
+    """
+
+    folder: Path
+    rules: IgnoreRules
+    always: frozenset[str] = frozenset()
+    extras: tuple[Extra, ...] = field(default=())
+
+    def stream(self) -> Iterator[bytes]:
+        """The tar, in pieces of some 100 KiB; it can be asked for again.
+
+        Raises `BuildError` for a file that changes while it is read, and `SpecError` for one
+        that cannot be.
+        """
+        return _buffered(self._entries())
+
+    def _entries(self) -> Iterator[bytes]:
+        replaced = {name for name, _ in self.extras}
+        for path, name, status in self._walk(self.folder, ""):
+            if name not in replaced:
+                yield from _one(path, name, status)
+        for name, data in self.extras:
+            yield pack(Entry(name=name, kind="file", size=len(data)))
+            yield data
+            yield padding(len(data))
+        yield END
+
+    def _walk(self, folder: Path, below: str) -> Iterator[tuple[Path, str, os.stat_result]]:
+        """Everything to send, a directory before what is in it, in the order of names."""
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+        for entry in entries:
+            name = f"{below}/{entry.name}" if below else entry.name
+            out = self.rules.excludes(name) and name not in self.always
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if out and not (is_folder and self._leads_somewhere(name)):
+                continue
+            path = Path(entry.path)
+            status = entry.stat(follow_symlinks=False)
+            if not is_folder:
+                yield path, name, status
+                continue
+            inside = self._walk(path, name)
+            if out:  # sent only for the sake of what is in it
+                first = next(inside, None)
+                if first is None:
+                    continue
+                yield path, name, status
+                yield first
+            else:
+                yield path, name, status
+            yield from inside
+
+    def _leads_somewhere(self, name: str) -> bool:
+        return self.rules.may_include_under(name) or any(
+            wanted.startswith(f"{name}/") for wanted in self.always
+        )
+
+
+def _one(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
+    """One file as tar; nothing for a socket, which no archive can hold."""
+    kind = _kind(status.st_mode)
+    if kind is None:
+        return
+    entry = Entry(
+        name=name,
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        size=status.st_size if kind == "file" else 0,
+        mtime_ns=status.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
+        link=str(path.readlink()) if kind == "symlink" else "",
+        major=os.major(status.st_rdev) if kind in ("char", "block") else 0,
+        minor=os.minor(status.st_rdev) if kind in ("char", "block") else 0,
+    )
+    yield pack(entry)
+    if kind == "file":
+        yield from _body(path, name, entry.size)
+        yield padding(entry.size)
+
+
+def _kind(mode: int) -> Kind | None:
+    kinds: tuple[tuple[int, Kind], ...] = (
+        (stat.S_IFREG, "file"),
+        (stat.S_IFDIR, "dir"),
+        (stat.S_IFLNK, "symlink"),
+        (stat.S_IFIFO, "fifo"),
+        (stat.S_IFCHR, "char"),
+        (stat.S_IFBLK, "block"),
+    )
+    return next((kind for bits, kind in kinds if stat.S_IFMT(mode) == bits), None)
+
+
+def _body(path: Path, name: str, size: int) -> Iterator[bytes]:
+    left = size
+    try:
+        with path.open("rb") as file:
+            while left:
+                data = file.read(min(left, _READ))
+                if not data:
+                    raise BuildError(
+                        f"{name} became shorter while the build context was sent",
+                        hint="let nobody write to the context during a build",
+                    )
+                left -= len(data)
+                yield data
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> SpecError:
+    return SpecError(
+        f"context: cannot read {path}: {error.strerror}",
+        hint=f"make it readable, or name it in {_IGNORE}",
+    )
+
+
+def _buffered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in larger pieces: a header of 512 bytes is no packet."""
+    kept = bytearray()
+    for piece in pieces:
+        if len(piece) >= _BUFFER and not kept:
+            yield piece
+            continue
+        kept += piece
+        if len(kept) >= _BUFFER:
+            yield bytes(kept)
+            kept.clear()
+    if kept:
+        yield bytes(kept)
