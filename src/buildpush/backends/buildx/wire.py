@@ -1,4 +1,4 @@
-"""What buildx wrote about its builders: instance files and inspections, parsed at the door."""
+"""What buildx writes: its files of builders, and its report on a Dockerfile, parsed at the door."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["CurrentFile", "InstanceFile"]
+__all__ = ["CheckReport", "CurrentFile", "Fault", "Finding", "InstanceFile", "NodeFile"]
 
 
 def _none_is_empty(value: object) -> object:
@@ -48,3 +48,44 @@ class CurrentFile(_Wire):
     key: str = Field(default="", alias="Key")
     name: str = Field(default="", alias="Name")
     everywhere: bool = Field(default=False, alias="Global")
+
+
+class _Start(_Wire):
+    line: int = 0
+
+
+class _Range(_Wire):
+    start: _Start = _Start()
+
+
+class _Location(_Wire):
+    ranges: Annotated[tuple[_Range, ...], BeforeValidator(_none_is_empty)] = ()
+
+    @property
+    def line(self) -> int:
+        """The first line that is meant, 0 when none is."""
+        return self.ranges[0].start.line if self.ranges else 0
+
+
+class Finding(_Wire):
+    """One rule that a Dockerfile does not follow."""
+
+    rule: str = Field(default="", alias="ruleName")
+    description: str = ""
+    detail: str = ""
+    url: str = ""
+    location: _Location = _Location()
+
+
+class Fault(_Wire):
+    """Why a Dockerfile could not be read to its end."""
+
+    message: str = ""
+    location: _Location = _Location()
+
+
+class CheckReport(_Wire):
+    """What ``buildx build --call=check,format=json`` prints."""
+
+    warnings: Annotated[tuple[Finding, ...], BeforeValidator(_none_is_empty)] = ()
+    error: Fault | None = Field(default=None, alias="buildError")
