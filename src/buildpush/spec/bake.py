@@ -253,7 +253,7 @@ class _Reader:
         )
 
     def _form(self, out: Outputs) -> Mapping[str, object]:
-        if out.needs_epoch and "SOURCE_DATE_EPOCH" not in self.target.args:
+        if out.needs_epoch and not self.target.args.get("SOURCE_DATE_EPOCH"):
             raise ValueError("rewrite-timestamp needs the build arg SOURCE_DATE_EPOCH")
         return dict(out.form)
 
