@@ -20,7 +20,7 @@ from ...errors import (
 )
 from ...runtime import CancelToken, Environment
 from ...runtime.sockets import Sockets, Watch
-from .dialling import not_tls, route, unreachable
+from .dialling import knock, not_tls, route, unreachable
 from .endpoints import Endpoint
 from .objects import objects
 from .ssh import Bridge, bridge
@@ -100,8 +100,8 @@ class EngineApi:
                 timeout=timeout,
             )
             self._bridge = self._stack.enter_context(opened)
-        way = route(endpoint, bridge=self._bridge.path if self._bridge else None)
-        self._base = way.base
+        self._way = way = route(endpoint, bridge=self._bridge.path if self._bridge else None)
+        self._reached = False
         self._client = httpx.Client(
             transport=httpx.HTTPTransport(
                 uds=str(way.socket) if way.socket else None, verify=way.tls, trust_env=False
@@ -218,10 +218,11 @@ class EngineApi:
     ) -> Generator[httpx.Response]:
         """Send one request; the answer, its body unread, when it is not a refusal."""
         self._cancel.check()
+        self._knock()
         with self._faults(), Watch(self._sockets) as watch:
             request = self._client.build_request(
                 method,
-                f"{self._base}{path}",
+                f"{self._way.base}{path}",
                 params=dict(params or {}),
                 headers=dict(headers or {}),
                 content=self._checked(body),
@@ -235,6 +236,18 @@ class EngineApi:
             yield response
         finally:
             response.close()
+
+    def _knock(self) -> None:
+        """See that somebody is there: a socket each time, since its engine may have ended."""
+        if self._bridge is not None or (self._reached and self._way.socket is None):
+            return
+        try:
+            knock(self._way, sockets=self._sockets, timeout=self._timeout)
+        except OSError as error:
+            self._cancel.check()
+            raise unreachable(self._endpoint, error) from error
+        self._cancel.check()
+        self._reached = True
 
     def _checked(self, body: bytes | Iterable[bytes]) -> bytes | Iterator[bytes] | None:
         if isinstance(body, bytes):

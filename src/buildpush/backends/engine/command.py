@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from ...errors import BackendUnavailableError, StepTimeoutError
+from ...errors import BackendUnavailableError, BuildpushError, StepTimeoutError
 from ...events import Event, Stream, ignore
 from ...runtime import CancelToken, Deadline, Environment, Run
 from ...runtime.process import Completed, run_command
@@ -75,6 +75,8 @@ def converse(
             line_limit=LINE_LIMIT,
             verbatim=True,
         )
+    except BuildpushError:
+        raise  # a timeout is an OSError too
     except OSError as error:
         raise _unstartable(argv, error) from error
     finally:
@@ -148,6 +150,12 @@ def _nothing() -> None:
 
 
 def _unstartable(argv: Sequence[str], error: OSError) -> BackendUnavailableError:
+    if error.filename not in (None, argv[0]):
+        return BackendUnavailableError(
+            f"{argv[0]} cannot be started in {error.filename}: {error.strerror}"
+        )
     if isinstance(error, FileNotFoundError):
-        return BackendUnavailableError(f"{argv[0]} is not installed", hint="install it")
+        return BackendUnavailableError(
+            f"{argv[0]} is not installed, or not in PATH", hint="install it"
+        )
     return BackendUnavailableError(f"{argv[0]} cannot be started: {error.strerror}")

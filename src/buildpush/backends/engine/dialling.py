@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from ...errors import BackendUnavailableError
+from ...runtime.sockets import Sockets
 from .endpoints import Endpoint, TlsFiles, socket_path
 
-__all__ = ["Route", "not_tls", "route", "unreachable"]
+__all__ = ["Route", "knock", "not_tls", "route", "unreachable"]
 
 _PLAIN_TO_TLS: Final = "HTTP request to an HTTPS server"
 
@@ -38,6 +41,33 @@ def route(endpoint: Endpoint, *, bridge: Path | None = None) -> Route:
     if endpoint.tls is None:
         return Route(base=f"http://{place}", socket=None, tls=_no_tls())
     return Route(base=f"https://{place}", socket=None, tls=_context(endpoint.tls, endpoint))
+
+
+def knock(way: Route, *, sockets: Sockets, timeout: float) -> None:
+    """Connect and leave again: unlike an HTTP client's own, this can be cancelled meanwhile.
+
+    Raises `OSError` as the system words it when nobody opens within *timeout* seconds.
+    """
+    failure = OSError("it has no address")
+    for family, address in _addresses(way):
+        with socket.socket(family) as one:
+            one.settimeout(timeout)
+            sockets.add(one)
+            try:
+                one.connect(address)
+            except OSError as error:
+                failure = error
+            else:
+                return
+    raise failure
+
+
+def _addresses(way: Route) -> list[tuple[int, str | tuple[object, ...]]]:
+    if way.socket is not None:
+        return [(socket.AF_UNIX, str(way.socket))]
+    parts = urlsplit(way.base)
+    found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _no_tls() -> ssl.SSLContext:

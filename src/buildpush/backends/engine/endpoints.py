@@ -102,7 +102,7 @@ def discover(environment: Environment) -> tuple[Endpoint, ...]:
     places = [
         (_DEFAULT, DEFAULT_SOCKET),
         ("rootless", runtime / "docker.sock"),
-        ("rootless", home / ".docker/run/docker.sock"),
+        ("Docker Desktop", home / ".docker/run/docker.sock"),
         ("Docker Desktop", home / ".docker/desktop/docker.sock"),
         *(("colima", path) for path in colima),
         ("Rancher Desktop", home / ".rd/docker.sock"),
