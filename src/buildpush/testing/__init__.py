@@ -1,7 +1,8 @@
 """For tests of code that uses buildpush: a registry, a backend, a sink, images, and searches.
 
-Everything here runs without root and without a network. Names are imported when first used, so
-that the pytest plugin costs nobody anything.
+`BackendConformance` is for whoever writes a backend. Everything else runs without root and
+without a network. Names are imported when first used, so that the pytest plugin costs nobody
+anything.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .backend import FakeBackend
     from .canaries import Finding, find_secrets
+    from .conformance import BackendConformance, ImageFile, PulledImage, pull_image
     from .faults import (
         DropUpload,
         Fault,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .snapshots import FileState, snapshot_tree
 
 __all__ = [
+    "BackendConformance",
     "Dialect",
     "DropUpload",
     "FakeBackend",
@@ -38,7 +41,9 @@ __all__ = [
     "Finding",
     "FlipByte",
     "Hang",
+    "ImageFile",
     "LocalRegistry",
+    "PulledImage",
     "RecordingSink",
     "ReplaceHeaders",
     "Request",
@@ -48,6 +53,7 @@ __all__ = [
     "Truncate",
     "WrongDigest",
     "find_secrets",
+    "pull_image",
     "random_image",
     "random_index",
     "snapshot_tree",
@@ -58,6 +64,12 @@ _HOMES: Final = {
     "canaries": (
         "Finding",
         "find_secrets",
+    ),
+    "conformance": (
+        "BackendConformance",
+        "ImageFile",
+        "PulledImage",
+        "pull_image",
     ),
     "faults": (
         "DropUpload",

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+# The suite's assertions are to show both sides in whoever's test run it is part of.
+pytest.register_assert_rewrite("buildpush.testing.conformance")
+
 if TYPE_CHECKING:
     from . import RecordingSink
     from .registry import LocalRegistry
