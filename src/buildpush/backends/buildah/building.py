@@ -1,0 +1,131 @@
+"""One build from its request to its artifact: the commands in their order, and the clearing up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from attrs import define, evolve, field
+
+from ...auth import Keychain
+from ...errors import BuildError
+from ...oci import Platform
+from ...oci.wire import ImageConfig, parse_config
+from ...plan import Artifact, BuildRequest, Delivery
+from ...runtime import Run
+from ..engine.command import converse, question
+from .argv import Surroundings, build, build_environment, epoch_of
+from .delivering import export, push_all
+from .failures import build_error
+from .images import Image, only_docker_says
+from .leftovers import remove_leftovers
+from .probing import Buildah
+from .refusals import refuse
+from .translate import BuildOutput
+from .wire import Inspected
+from .workplace import Workplace
+
+__all__ = ["Building"]
+
+
+@define(eq=False, kw_only=True)
+class Building:
+    """A build under way: a context manager that leaves nothing of it in the storage but layers."""
+
+    buildah: Buildah
+    request: BuildRequest
+    keychain: Keychain
+    run: Run
+    place: Workplace = field(init=False)
+    _clean: bool = field(default=False, init=False)
+
+    def __enter__(self) -> Self:
+        self.place = Workplace(
+            buildah=self.buildah, request=self.request, keychain=self.keychain, run=self.run
+        )
+        self.place.make()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Earlier runs' leftovers are looked for in any case: that is reading a folder.
+        mark = None if self._clean else self.place.mark
+        variables = self.place.variables()
+        remove_leftovers(self.buildah, self.run.environment, variables=variables, mark=mark)
+
+    def artifact(self) -> Artifact:
+        """Build for each platform; push the images or export them."""
+        refuse(self.request, self.buildah)
+        where = self.place.surroundings()
+        artifact = self._deliver(where)
+        self._clean = True
+        return artifact
+
+    def _deliver(self, where: Surroundings) -> Artifact:
+        if self.request.delivery is Delivery.DIRECT and _can_be_pushed(self.request):
+            images = tuple(self._images(where))
+            if self._fits(images):
+                return push_all(images, self.place)
+            return export(lambda: images, self.place)
+        return export(lambda: tuple(self._images(where)), self.place)
+
+    def _images(self, where: Surroundings) -> Iterator[Image]:
+        several = len(self.request.platforms) > 1
+        for platform in self.request.platforms or (None,):
+            request = self.request
+            if several and platform is not None and request.local_outputs:
+                name = str(platform).replace("/", "_")
+                folders = tuple(folder / name for folder in request.local_outputs)
+                request = evolve(request, local_outputs=folders)
+            for folder in request.local_outputs:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            output = BuildOutput(prefix=f"{platform} " if several else "")
+            yield self._build(request, where, platform, output)
+
+    def _build(
+        self,
+        request: BuildRequest,
+        where: Surroundings,
+        platform: Platform | None,
+        output: BuildOutput,
+    ) -> Image:
+        variables = build_environment(request, self.place.variables())
+        words = build(request, self.buildah, where, platform=platform, variables=variables)
+        cwd = self.run.environment.cwd
+        done = converse(words, output, run=self.run, env=variables, cwd=cwd)
+        if done.exit_code != 0:
+            raise build_error(request, output, done)
+        if not output.image:
+            raise BuildError("buildah named no image", evidence=(done.evidence,))
+        return Image(id=output.image, config=self._config(output.image))
+
+    def _config(self, image: str) -> ImageConfig:
+        done = question(
+            self.buildah.command("inspect", "--type", "image", image),
+            environment=self.run.environment,
+            env=self.place.variables(),
+            cancel=self.run.cancel,
+        )
+        try:
+            inspected = Inspected.model_validate_json(done.stdout)
+        except ValueError:
+            raise BuildError(
+                f"the image {image} cannot be looked at", evidence=(done.evidence,)
+            ) from None
+        return parse_config(inspected.config.encode())
+
+    def _fits(self, images: tuple[Image, ...]) -> bool:
+        """Whether buildah can push *images* without losing anything."""
+        plain = self.request.compression == "gzip" and len(images) == 1
+        return plain or not any(only_docker_says(image.config) for image in images)
+
+
+def _can_be_pushed(request: BuildRequest) -> bool:
+    """Whether what buildah pushes is what *request* asks for; else it is exported and finished."""
+    is_plain = not request.annotations and request.compression != "none"
+    return is_plain and epoch_of(request) is None

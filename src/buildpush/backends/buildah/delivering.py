@@ -1,0 +1,169 @@
+"""How finished images leave buildah's storage: pushed by it, or exported as a layout."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ...errors import BackendUnavailableError, BuildError, RegistryError
+from ...oci import Digest, ImageReference
+from ...oci.layout import Layout
+from ...oci.wire import MAX_MANIFEST, Descriptor, Manifest, parse_manifest
+from ...plan import LayoutArtifact, PushedArtifact
+from ..engine.command import converse, question
+from ..engine.exported import adopt
+from ..engine.sparing import sparing
+from .argv import push
+from .failures import push_error
+from .images import Annotations, Exported, Image, clean_config, combine, only_docker_says
+from .translate import TransferOutput
+from .workplace import Workplace
+
+__all__ = ["export", "push_all"]
+
+_RM_SECONDS: Final = 5.0
+
+
+def push_all(images: Sequence[Image], place: Workplace) -> PushedArtifact:
+    """Have buildah push *images* under every reference of the request; an index for several."""
+    if len(images) == 1:
+        oci = not only_docker_says(images[0].config)
+        return _push(place, lambda ref, file: _push_one(place, images[0], ref, file, oci))
+    name = f"localhost/buildpush:{secrets.token_hex(8)}"
+    try:
+        _manage(place, "manifest", "create", name, *(image.id for image in images))
+        return _push(place, lambda ref, file: _push_index(place, name, ref, file))
+    finally:
+        with suppress(BackendUnavailableError):
+            question(
+                place.buildah.command("manifest", "rm", name),
+                environment=place.run.environment,
+                env=place.variables(),
+                timeout=_RM_SECONDS,
+            )
+
+
+def _push(
+    place: Workplace, words: Callable[[ImageReference, Path], tuple[str, ...]]
+) -> PushedArtifact:
+    """Run the command that *words* gives for each reference; every one has to say one digest."""
+    digests: dict[Digest, ImageReference] = {}
+    for reference in place.request.references:
+        target = f"{reference.repository}:{reference.tag or 'latest'}"
+        digestfile = place.folder / "digest"
+        output = TransferOutput(task=f"push {target}", title=f"push {target}")
+        _transfer(place, words(reference, digestfile), output, target)
+        digests[_read_digest(digestfile)] = reference
+    if len(digests) != 1:
+        pushed = ", ".join(f"{reference} is {digest}" for digest, reference in digests.items())
+        raise RegistryError(f"buildah pushed different images: {pushed}")
+    return PushedArtifact(digest=next(iter(digests)))
+
+
+def _push_one(
+    place: Workplace, image: Image, reference: ImageReference, digestfile: Path, oci: bool
+) -> tuple[str, ...]:
+    return push(
+        place.buildah,
+        image.id,
+        f"docker://{reference.repository}:{reference.tag or 'latest'}",
+        place.request,
+        authfile=place.authfile(reference),
+        digestfile=digestfile,
+        policy=place.policy,
+        oci=oci,
+    )
+
+
+def _push_index(
+    place: Workplace, name: str, reference: ImageReference, digestfile: Path
+) -> tuple[str, ...]:
+    words = ["manifest", "push", "--all", "--format", "oci"]
+    words += ["--authfile", str(place.authfile(reference)), "--digestfile", str(digestfile)]
+    if place.policy is not None:
+        words += ["--signature-policy", str(place.policy)]
+    target = f"docker://{reference.repository}:{reference.tag or 'latest'}"
+    return place.buildah.command(*words, name, target)
+
+
+def _transfer(
+    place: Workplace, words: tuple[str, ...], output: TransferOutput, target: str
+) -> None:
+    run = place.run
+    run.emit(output.begin(run.now))
+    done = converse(words, output, run=run, env=place.variables())
+    if done.exit_code != 0:
+        raise push_error(target, output, done)
+
+
+def _manage(place: Workplace, *words: str) -> None:
+    done = question(
+        place.buildah.command(*words),
+        environment=place.run.environment,
+        env=place.variables(),
+        cancel=place.run.cancel,
+    )
+    if done.exit_code != 0:
+        raise BuildError(f"buildah {' '.join(words[:2])} failed", evidence=(done.evidence,))
+
+
+def _read_digest(path: Path) -> Digest:
+    try:
+        return Digest(path.read_text().strip())
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def export(build: Callable[[], Sequence[Image]], place: Workplace) -> LayoutArtifact:
+    """Run *build* and write its images as a layout, base layers left where their registry is.
+
+    Buildah forgets in an OCI config what only docker's has, so the config is taken from the
+    storage, and config, manifest and index are written here.
+    """
+    request, run = place.request, place.run
+    folder = place.folder / "layout"
+    layout = Layout.create(folder)
+    with sparing(folder, request, place.keychain, run, marks="diff_id") as bases:
+        images = build()
+        exported = [_export(image, layout, place) for image in images]
+    annotations = Annotations(texts=request.annotations)
+    combine(exported, layout, annotations, several=len(request.platforms) > 1)
+    return adopt(folder, request, place.keychain, run, bases=bases)
+
+
+def _export(image: Image, layout: Layout, place: Workplace) -> Exported:
+    plain = place.request.compression == "none"
+    folder = place.folder / f"export-{image.id[:12]}"
+    digestfile = place.folder / "digest"
+    words = push(
+        place.buildah,
+        image.id,
+        f"dir:{folder}" if plain else f"oci:{layout.path}",
+        place.request,
+        authfile=place.folder / "pull.json",
+        digestfile=digestfile,
+        policy=place.policy,
+    )
+    title = f"export {image.id[:12]}"
+    output = TransferOutput(task=f"{title}", title=title)
+    _transfer(place, words, output, "the layout")
+    digest = _read_digest(digestfile)
+    data = (folder / "manifest.json").read_bytes() if plain else layout.read(digest, MAX_MANIFEST)
+    manifest = parse_manifest(data)
+    if not isinstance(manifest, Manifest):
+        raise BuildError("buildah exported no image but an index")
+    if plain:
+        _move(folder, layout, manifest.layers)
+    return Exported(config=clean_config(image.config), layers=manifest.layers)
+
+
+def _move(folder: Path, layout: Layout, layers: Sequence[Descriptor]) -> None:
+    """Take *layers* out of a ``dir:`` export, where each file is called by its digest."""
+    for layer in layers:
+        place = layout.blob_path(layer.digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (folder / layer.digest.hex).is_file():
+            (folder / layer.digest.hex).replace(place)

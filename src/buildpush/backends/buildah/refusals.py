@@ -1,0 +1,93 @@
+"""What a request asks in a way that this buildah would ignore or do wrongly, said beforehand.
+
+Whole features are the planner's (`Capabilities`); here are the values that only some versions
+know, each with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...dockerfile.instructions import Add, Instruction, Lines, Mount, Run
+from ...dockerfile.stages import resolve
+from ...errors import SourceEvidence, UnsupportedFeatureError
+from ...oci import Platform
+from ...plan import BuildRequest
+from .probing import Buildah
+
+__all__ = ["refuse", "writes_into_context"]
+
+
+def refuse(request: BuildRequest, buildah: Buildah) -> None:
+    """Raise `UnsupportedFeatureError` for what *buildah* has no way to do as asked."""
+    for instruction in _needed(request):
+        fault = _fault(instruction, buildah)
+        if fault:
+            raise UnsupportedFeatureError(
+                f"{request.dockerfile.filename}, line {instruction.lines.first}: {fault}",
+                evidence=(_evidence(request, instruction.lines),),
+            )
+    if buildah.version < (1, 29):
+        for name, caches in (("cache_from", request.cache_from), ("cache_to", request.cache_to)):
+            if len(caches) > 1:
+                raise UnsupportedFeatureError(
+                    f"{name}: buildah {buildah.number} takes one repository",
+                    hint="name one, or use buildah 1.29 or later",
+                )
+    if len(request.local_outputs) > 1:
+        raise UnsupportedFeatureError(
+            "outputs: buildah writes the image's files into one folder", hint="name one"
+        )
+    for name, place in request.build_contexts.items():
+        if place.startswith("oci-layout://"):
+            raise UnsupportedFeatureError(
+                f"build_contexts: {name}: buildah reads no OCI layout as a build context",
+                hint="use docker-image://, a folder or a URL",
+            )
+
+
+def writes_into_context(request: BuildRequest) -> bool:
+    """Whether a RUN mounts the build context to write into it, which here is the user's folder."""
+    return any(
+        mount.type in ("", "bind") and mount.flag("rw", "readwrite") and not mount.get("from")
+        for instruction in _needed(request)
+        if isinstance(instruction, Run)
+        for mount in instruction.mounts
+    )
+
+
+def _needed(request: BuildRequest) -> Iterator[Instruction]:
+    """The instructions of the stages that are built."""
+    for platform in request.platforms[:1] or (Platform.host(),):
+        resolution = resolve(
+            request.dockerfile,
+            target=request.target,
+            build_args=request.build_args,
+            platform=platform,
+            contexts=tuple(request.build_contexts),
+        )
+        for index in resolution.needed:
+            yield from resolution.stages[index].instructions
+
+
+def _fault(instruction: Instruction, buildah: Buildah) -> str:
+    match instruction:
+        case Add(unpack=unpack) if unpack is not None:
+            return "buildah knows no ADD --unpack"
+        case Run(mounts=mounts) if buildah.version < (1, 44) and any(map(_sets_env, mounts)):
+            return f"buildah {buildah.number} cannot put a secret into a variable (env=)"
+        case _:
+            return ""
+
+
+def _sets_env(mount: Mount) -> bool:
+    return mount.type == "secret" and bool(mount.get("env"))
+
+
+def _evidence(request: BuildRequest, lines: Lines) -> SourceEvidence:
+    return SourceEvidence(
+        filename=request.dockerfile.filename,
+        first_line=lines.first,
+        last_line=lines.last,
+        text=request.dockerfile.text,
+    )
