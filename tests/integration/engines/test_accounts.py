@@ -153,7 +153,7 @@ def test_each_request_is_made_by_the_account_that_may(
             build_args={"BASE": base},
             backend=backend,
             auth=keychains(registry, USERS),
-            network="host" if backend == "docker" else "default",
+            network="host" if backend in ("docker", "buildx") else "default",
             no_cache=True,
             **settings,
         )
