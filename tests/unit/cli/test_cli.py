@@ -136,7 +136,7 @@ def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         for finding in json.loads(capsys.readouterr().out)["backends"]
     }
     assert found["native"] is True
-    assert found["buildah"] is False
+    assert found["kaniko"] is False
 
 
 def test_examine_asks_backends_of_third_parties_too() -> None:
