@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import grp
 import socket
 import ssl
 from pathlib import Path
@@ -148,7 +149,7 @@ def _socket_hint(path: Path, cause: BaseException) -> str:
 
 def _group(path: Path) -> str:
     try:
-        return path.group()
+        return grp.getgrgid(path.stat().st_gid).gr_name
     except (OSError, KeyError):
         return "docker"
 

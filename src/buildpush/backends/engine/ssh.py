@@ -34,9 +34,14 @@ _SECONDS: Final = 0.5
 def ssh_argv(endpoint: Endpoint, timeout: float) -> tuple[str, ...]:
     """The command that connects its stdin and stdout to the engine behind ``ssh://…``."""
     parts = urlsplit(endpoint.host)
-    if not parts.hostname:
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if not parts.hostname or port == -1:
         raise BackendUnavailableError(
-            f"{endpoint.host} ({endpoint.name}) names no host", hint="write ssh://user@host"
+            f"{endpoint.host} ({endpoint.name}) names no host and port",
+            hint="write ssh://user@host or ssh://user@host:22",
         )
     remote = ["docker", "system", "dial-stdio"]
     if parts.path.strip("/"):
@@ -45,7 +50,7 @@ def ssh_argv(endpoint: Endpoint, timeout: float) -> tuple[str, ...]:
         "ssh",
         *("-o", f"ConnectTimeout={max(1, round(timeout))}", "-o", "BatchMode=yes", "-T"),
         *(("-l", unquote(parts.username)) if parts.username else ()),
-        *(("-p", str(parts.port)) if parts.port else ()),
+        *(("-p", str(port)) if port else ()),
         *("--", parts.hostname, *remote),
     )
 
@@ -64,7 +69,7 @@ def bridge(
 ) -> Generator[Bridge]:
     """Listen for connections to *endpoint* while the block runs; ends every ssh with it."""
     argv = ssh_argv(endpoint, timeout)
-    folder = Path(mkdtemp(prefix="buildpush-ssh-", dir=environment.temporary))
+    folder = Path(mkdtemp(prefix="bp-", dir=environment.temporary))
     made = Bridge(path=folder / "s")
     over = CancelToken()
     undo = cancel.on_cancel(over.cancel)
@@ -110,26 +115,20 @@ def _relay(
         try:
             with start(argv, cancel=over, env=environment.variables, grace=0.5) as child:
                 # Daemons: a connection that ssh shares may hold the pipes open when ssh has ended.
-                pumps = (
-                    threading.Thread(target=_send, args=(connection, child.stdin), daemon=True),
-                    threading.Thread(target=_hear, args=(child.stderr, made), daemon=True),
+                hearing = threading.Thread(target=_hear, args=(child.stderr, made), daemon=True)
+                sending = threading.Thread(
+                    target=_send, args=(connection, child.stdin), daemon=True
                 )
-                for pump in pumps:
-                    pump.start()
-                _receive(connection, child.stdout)
-                for pump in pumps:
-                    pump.join(_SECONDS)
+                hearing.start()
+                sending.start()
+                with suppress(OSError):
+                    while chunk := os.read(child.stdout.fileno(), _CHUNK):
+                        connection.sendall(chunk)
+                hearing.join(_SECONDS)  # why it ended is known before that it did
+                connection.shutdown(socket.SHUT_RDWR)
+                sending.join(_SECONDS)
         except FileNotFoundError:
             made.said.append("the command ssh is not installed")
-
-
-def _receive(connection: socket.socket, stdout: IO[bytes]) -> None:
-    try:
-        while chunk := os.read(stdout.fileno(), _CHUNK):
-            connection.sendall(chunk)
-    finally:
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _send(connection: socket.socket, stdin: IO[bytes]) -> None:

@@ -187,7 +187,7 @@ def test_a_folder_that_is_not_there(run: Run, tmp_path: Path) -> None:
     """Is not mistaken for a command that is not."""
     gone = tmp_path / "gone"
 
-    with pytest.raises(BackendUnavailableError, match="sh cannot be started in .*gone: No such"):
+    with pytest.raises(BackendUnavailableError, match=r"sh cannot be started in .*gone: No such"):
         converse(("sh",), Verbatim(), run=run, env=run.environment.variables, cwd=gone)
 
 
