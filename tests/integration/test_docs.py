@@ -79,6 +79,8 @@ def run_blocks(page: Path, found: list[Block], names: dict[str, object], project
                 dockerfile.parse(block.code, filename=block.title or "Dockerfile")
                 if block.title:
                     (project / block.title).write_text(block.code)
+            case "hcl":  # whoever uses it will say what is wrong with it
+                (project / block.title).write_text(block.code)
             case "toml":
                 tomllib.loads(block.code)
             case "text":
@@ -108,12 +110,12 @@ def run_page(page: Path, found: list[Block], names: dict[str, object], project: 
                 value(local_registry=registry, recording_sink=RecordingSink())
 
 
-def needs_base(page: Path) -> bool:
-    return page.name == "secrets.md"
+def needs_more(page: Path) -> bool:
+    return page.name in ("bake.md", "secrets.md")
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p) and not needs_base(p)], ids=lambda page: page.stem
+    "page", [p for p in PAGES if blocks(p) and not needs_more(p)], ids=lambda page: page.stem
 )
 def test_every_block_of_a_page_runs(page: Path, names: dict[str, object], project: Path) -> None:
     """Read from top to bottom, each page works."""
@@ -133,6 +135,17 @@ def test_the_page_about_secrets_runs(
     page = ROOT / "docs" / "how-to" / "secrets.md"
     host = str(names["repo"]).partition("/")[0]
     names["base"] = busybox_base.push(host, "base/busybox", "1")
+
+    run_page(page, blocks(page), names, project)
+
+
+@pytest.mark.needs_buildx
+def test_the_page_about_bake_files_runs(
+    names: dict[str, object], project: Path, buildx_plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs buildx, which reads them."""
+    monkeypatch.setenv("PATH", str(buildx_plugin.parent), prepend=os.pathsep)
+    page = ROOT / "docs" / "how-to" / "bake.md"
 
     run_page(page, blocks(page), names, project)
 

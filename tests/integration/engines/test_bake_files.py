@@ -319,3 +319,30 @@ def test_the_command(
     assert code == 0
     assert out == f"{repository}:9@{digest}\n{repository}:latest@{digest}\n"
     assert "target app\n" in err
+
+
+def test_one_image_in_two_repositories(
+    project: Path, local_registry: LocalRegistry, busybox_base: Any
+) -> None:
+    """Two steps, and yet one image: the second finds what the first has done."""
+    host = local_registry.host
+    base = busybox_base.push(host, "base", "1")
+    tags = [f"{host}/one/app:1", f"{host}/two/app:1"]
+    (project / "docker-bake.json").write_text(
+        json.dumps(
+            {
+                "target": {
+                    "default": {
+                        "dockerfile-inline": f"FROM {base}\nRUN cat /proc/uptime > /when\n",
+                        "tags": tags,
+                    }
+                }
+            }
+        )
+    )
+
+    steps = BuildAndPushStep.from_bake(backend="native")
+    first, second = (step.run().digest for step in steps.values())
+
+    assert list(steps) == ["default", f"default@{host}/two/app"]
+    assert first == second
