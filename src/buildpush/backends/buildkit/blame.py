@@ -19,7 +19,7 @@ from ...dockerfile.instructions import (
 from ...errors import SourceEvidence
 from .vertices import Vertex
 
-__all__ = ["evidence_for", "find_instruction", "find_lines", "quoted_source"]
+__all__ = ["evidence_for", "find_instruction", "find_lines", "is_excerpt", "quoted_source"]
 
 _PLACE: Final = re.compile(r"(.+):(\d+)")
 _RULER: Final = re.compile(r"-{8,}")
@@ -59,7 +59,7 @@ def find_lines(dockerfile: Dockerfile, said: Sequence[str], vertex: Vertex | Non
     instruction = find_instruction(dockerfile, vertex.name)
     if instruction is not None:
         return instruction.lines
-    return _from_image(dockerfile, vertex.name)
+    return _from_source(dockerfile, vertex.name)
 
 
 def quoted_source(said: Sequence[str]) -> Lines | None:
@@ -79,6 +79,11 @@ def quoted_source(said: Sequence[str]) -> Lines | None:
         first = int(place[2])
         return Lines(first=min(marked or [first]), last=max(marked or [first]))
     return None
+
+
+def is_excerpt(line: str) -> bool:
+    """Whether *line* belongs to the excerpt of the Dockerfile that BuildKit shows."""
+    return any(form.fullmatch(line) for form in (_PLACE, _RULER, _QUOTED))
 
 
 def find_instruction(dockerfile: Dockerfile, name: str) -> Instruction | None:
@@ -131,8 +136,12 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def _from_image(dockerfile: Dockerfile, name: str) -> Lines | None:
-    """The lines of the FROM (or COPY --from) whose image the vertex *name* is about."""
+def _from_source(dockerfile: Dockerfile, name: str) -> Lines | None:
+    """The lines of the FROM (or COPY --from, or ADD) whose image or URL a vertex is about."""
+    for stage in dockerfile.stages:
+        for instruction in stage.instructions:
+            if isinstance(instruction, Add) and name in instruction.sources:
+                return instruction.lines
     found = _IMAGE.search(name)
     if found is None:
         return None

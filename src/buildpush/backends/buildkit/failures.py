@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-from ...dockerfile.instructions import Run
+from ...dockerfile.instructions import Copy, Instruction, Run
 from ...errors import (
     BackendUnavailableError,
     BuildError,
@@ -27,7 +27,7 @@ from ...errors import (
 )
 from ...plan import BuildRequest
 from ...runtime.process import Completed
-from .blame import evidence_for, find_instruction, find_lines
+from .blame import evidence_for, find_instruction, find_lines, is_excerpt
 from .refusals import registry_error
 from .vertices import TAIL_LINES, Account, Vertex, is_cancelled
 
@@ -50,7 +50,7 @@ _FOREIGN: Final = "exec format error"
 
 _GONE: Final = re.compile(
     r"cannot connect to the docker daemon|error reading from server|closing transport"
-    r"|client connection is closing|transport: error while dialing|code = unavailable"
+    r"|client connection is closing|transport: error while dialing|code = unavailable desc = (?:closing|connection|error|transport)"
     r"|no builder .* found|failed to find driver|no valid drivers found|failed to receive status"
     r"|error during connect|failed to list workers|unexpected EOF|graceful_stop|use of closed",
     re.IGNORECASE,
@@ -84,7 +84,7 @@ class _Failure:
 
     def client(self) -> CommandEvidence:
         """What the client said in the end."""
-        said = self.account.said[-TAIL_LINES:]
+        said = [line for line in self.account.said if not is_excerpt(line)][-TAIL_LINES:]
         return CommandEvidence(
             argv=self.completed.evidence.argv,
             exit_code=self.completed.exit_code,
@@ -126,6 +126,8 @@ def build_error(
     for recognise in _RECOGNISERS:
         for found in recognise(failure):
             return found
+    if is_cancelled(text):
+        text = "the builder cancelled it"
     what = text or f"BuildKit's client ended with exit code {completed.exit_code}"
     hint = _DISK if _FULL in text else ""
     return failure.error(BuildError, f"the build failed: {what}", hint=hint)
@@ -186,8 +188,7 @@ def _command(failure: _Failure) -> Iterator[BuildpushError]:
     code = _EXIT.search(found["why"])
     command = _unquoted(found["quoted"]) if found["quoted"] else found["listed"]
     instruction = find_instruction(failure.request.dockerfile, vertex.name)
-    shown = instruction.text if isinstance(instruction, Run) else f"RUN {command}"
-    what = shown.strip().removeprefix("RUN").strip().partition("\n")[0]
+    what = _shown(instruction, command)
     tail = failure.output()
     if code is None:
         yield _not_started(failure, found["why"], what)
@@ -197,6 +198,16 @@ def _command(failure: _Failure) -> Iterator[BuildpushError]:
     hint = _hint_of(tail, number, failure.request)
     message = f"RUN failed with exit code {number}: {what}"
     yield failure.error(BuildError, message, hint=hint, evidence=(*failure.source(), step))
+
+
+def _shown(instruction: Instruction | None, command: str) -> str:
+    """One line for what RUN was to do, with variables as they are written."""
+    if not isinstance(instruction, Run):
+        return command.partition("\n")[0]
+    line = " ".join(instruction.command).strip().partition("\n")[0]
+    if instruction.heredocs:
+        line += f" ({instruction.heredocs[0].content.strip().partition(chr(10))[0]} …)"
+    return line
 
 
 def _unquoted(text: str) -> str:
@@ -247,7 +258,7 @@ def _parse(failure: _Failure) -> Iterator[BuildpushError]:
     found = re.search(r"dockerfile parse error(?: on)? line \d+: (.*)", failure.text, re.DOTALL)
     source = failure.source()
     if found and source:
-        newer = re.search(r"unknown (?:flag|instruction)", found[1], re.IGNORECASE)
+        newer = re.search(r"unknown flag", found[1], re.IGNORECASE)
         hint = "if a newer BuildKit knows it: add # syntax=docker/dockerfile:1" if newer else ""
         yield failure.error(DockerfileError, found[1], hint=hint, evidence=source)
     elif "file with no instructions" in failure.text or "cannot be empty" in failure.text:
@@ -309,7 +320,7 @@ def _missing_file(failure: _Failure) -> Iterator[BuildpushError]:
     instruction = None
     if failure.vertex is not None:
         instruction = find_instruction(failure.request.dockerfile, failure.vertex.name)
-    place = getattr(instruction, "from_stage", "")
+    place = instruction.from_stage if isinstance(instruction, Copy) else ""
     path = found["a"] or found["b"]
     if place:
         message = f"there is no {path} in {place} to copy"
@@ -318,6 +329,20 @@ def _missing_file(failure: _Failure) -> Iterator[BuildpushError]:
     message = f"there is no {path.lstrip('/')} in the build context"
     hint = "paths are relative to the context, and .dockerignore may leave files out"
     yield failure.error(BuildError, message, hint=hint, evidence=failure.source() or None)
+
+
+def _fetched(failure: _Failure) -> Iterator[BuildpushError]:
+    """ADD of a URL that cannot be read, or holds something else."""
+    text = failure.text
+    url = re.search(
+        r"Get \"(?P<url>[^\"]+)\": (?P<why>.*)|invalid response status", text, re.DOTALL
+    )
+    if url:
+        what = f"ADD could not fetch {url['url']}: {url['why']}" if url["url"] else f"ADD: {text}"
+        yield failure.error(BuildError, what, hint="is it reachable from where the builder runs?")
+    elif "digest mismatch" in text:
+        message = f"ADD fetched something else than its --checksum says: {text}"
+        yield failure.error(BuildError, message)
 
 
 def _unable(failure: _Failure) -> Iterator[BuildpushError]:
@@ -343,5 +368,5 @@ def _unable(failure: _Failure) -> Iterator[BuildpushError]:
 
 
 _RECOGNISERS: Final = (
-    _command, _parse, _secret, _missing_file, _registry, _unable, _gone,
+    _command, _parse, _secret, _missing_file, _registry, _fetched, _unable, _gone,
 )  # fmt: skip

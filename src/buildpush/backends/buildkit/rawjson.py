@@ -20,7 +20,7 @@ CLIENT_TASK: Final = "buildkit"
 
 _PROGRESS_SECONDS: Final = 0.1
 # BuildKit closes and opens a vertex again within milliseconds; only after this it has ended.
-_LINGER_SECONDS: Final = 0.2
+_LINGER_SECONDS: Final = 0.05
 _SAID_LINES: Final = 200
 _IMPORT: Final = "importing cache manifest from "
 _EXPORT: Final = "exporting cache to "
@@ -141,7 +141,7 @@ class RawJson:
     def _work(self, digest: str) -> _Work:
         key = self._keys.get(digest, digest)
         if key not in self._works:
-            short = key.partition(":")[2][:12] or key[:12]
+            short = digest.partition(":")[2][:12] or digest[:12]
             self._works[key] = _Work(name=key, task=f"buildkit {short}")
         return self._works[key]
 
@@ -154,8 +154,9 @@ class RawJson:
         known = self._seen.get(vertex.digest)
         if vertex.started is None or (known is not None and known.started == vertex.started):
             return
-        for source in vertex.inputs:
-            yield from self._end_if_closed(self._work(source))
+        for source in map(self._work, vertex.inputs):
+            if source is not work:
+                yield from self._end_if_closed(source)
         self._closed.pop(work.task, None)
         work.running.add(vertex.digest)
         yield from work.start(self._clock.at(vertex.started))

@@ -1,0 +1,2 @@
+FROM private.test/private/base
+RUN true

@@ -1,0 +1,2 @@
+FROM down.test/no/such:9
+RUN true

@@ -1,0 +1,2 @@
+FROM registry.test/bb
+COPY nothere.txt /x

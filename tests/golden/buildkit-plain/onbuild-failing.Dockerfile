@@ -1,0 +1,2 @@
+FROM registry.test/onb
+RUN true

@@ -1,0 +1,2 @@
+FROM registry.test/bb
+ADD http://down.test/x.tar /x

@@ -1,0 +1,2 @@
+FROM registry.test/bb
+RUN echo started; sleep 30

@@ -1,0 +1,4 @@
+FROM registry.test/large
+FROM scratch
+COPY --from=0 / /
+COPY --from=0 / /b

@@ -1,0 +1,2 @@
+FROM registry.test/large
+COPY a.txt /

@@ -1,0 +1,2 @@
+FROM registry.test/bb
+RUN ["/no/such", "file"]

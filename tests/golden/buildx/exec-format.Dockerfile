@@ -1,0 +1,3 @@
+FROM scratch
+COPY foreign /foreign
+RUN ["/foreign"]

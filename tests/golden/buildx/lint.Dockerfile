@@ -1,0 +1,5 @@
+FROM --platform=linux/amd64 registry.test/bb as x
+MAINTAINER me
+ENV FOO bar
+ARG PASSWORD=x
+CMD echo hi

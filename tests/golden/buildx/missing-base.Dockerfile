@@ -1,0 +1,2 @@
+FROM registry.test/no/such:9
+RUN true

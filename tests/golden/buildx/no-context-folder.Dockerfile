@@ -1,0 +1,2 @@
+FROM registry.test/bb
+COPY --from=two x /x

@@ -1,0 +1,3 @@
+FROM registry.test/bb
+RUN true
+COPPY a b

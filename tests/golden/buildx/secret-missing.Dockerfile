@@ -1,0 +1,2 @@
+FROM registry.test/bb
+RUN --mount=type=secret,id=tok,required=true cat /run/secrets/tok

@@ -1,0 +1,2 @@
+FROM registry.test/bb
+RUN --mount=type=ssh,required=true true

@@ -1,0 +1,2 @@
+# syntax=registry.test/dockerfile:1
+FROM registry.test/bb

@@ -1,0 +1,2 @@
+# syntax=down.test/dockerfile:1
+FROM registry.test/bb
