@@ -73,6 +73,12 @@ step = BuildAndPushStep(
 assert_type(step.plan(), Plan)
 assert_type(step.plan(backend="native").render(), str)
 assert_type(step.run(cancel=CancelToken()), BuildResult)
+assert_type(
+    BuildAndPushStep.from_bake(
+        "docker-bake.hcl", targets=["app"], variables={"VERSION": "1.4"}, backend=backend
+    ),
+    Mapping[str, BuildAndPushStep],
+)
 assert_type(BuildAndPushStep.parse({"repo": "a/b"}), BuildAndPushStep)
 spec: StepSpec = step
 
