@@ -91,14 +91,15 @@ def build(
     *,
     platform: Platform | None = None,
     variables: Mapping[str, str] | None = None,
+    oci: bool = True,
 ) -> tuple[str, ...]:
     """The whole argv that builds *request* for *platform*, its own when that is None.
 
     *variables* are those of the environment it is started in: a build arg that is there under
-    its own name is only named. Format docker, since the other one forgets HEALTHCHECK, ONBUILD
-    and SHELL. Raises `SpecError` for a path that no option can hold.
+    its own name is only named. Without *oci* in docker's format, which alone remembers
+    HEALTHCHECK, ONBUILD and SHELL. Raises `SpecError` for a path that no option can hold.
     """
-    words = _Build(request, buildah, where, platform, variables or {})
+    words = _Build(request, buildah, where, platform, variables or {}, oci)
     return buildah.command("build", *words.all(), "--", str(where.context))
 
 
@@ -173,9 +174,11 @@ class _Build:
     where: Surroundings
     platform: Platform | None
     variables: Mapping[str, str] = field(repr=False)
+    oci: bool
 
     def all(self) -> Iterator[str]:
-        yield from ("--file", str(self.where.dockerfile), "--format", "docker", "--layers")
+        yield from ("--file", str(self.where.dockerfile), "--layers")
+        yield from ("--format", "oci" if self.oci else "docker")
         yield from ("--force-rm", "--isolation", self.buildah.isolation)
         if self.buildah.runtime != self.buildah.usual_runtime:
             yield from ("--runtime", self.buildah.runtime)

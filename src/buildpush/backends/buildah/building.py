@@ -9,7 +9,7 @@ from typing import Self
 from attrs import define, evolve, field
 
 from ...auth import Keychain
-from ...errors import BuildError
+from ...errors import BuildError, BuildpushError
 from ...oci import Platform
 from ...oci.wire import ImageConfig, parse_config
 from ...plan import Artifact, BuildRequest, Delivery
@@ -21,7 +21,7 @@ from .failures import build_error
 from .images import Image, only_docker_says
 from .leftovers import remove_leftovers
 from .probing import Buildah
-from .refusals import refuse
+from .refusals import base_name, needs_docker_format, refuse
 from .translate import BuildOutput
 from .wire import Inspected
 from .workplace import Workplace
@@ -67,14 +67,21 @@ class Building:
         return artifact
 
     def _deliver(self, where: Surroundings) -> Artifact:
-        if self.request.delivery is Delivery.DIRECT and _can_be_pushed(self.request):
-            images = tuple(self._images(where))
-            if self._fits(images):
+        oci = not needs_docker_format(self.request)
+        if self.request.delivery is Delivery.DIRECT and _can_be_pushed(self.request, oci=oci):
+            images = self._images(where, oci=oci)
+            if _can_be_pushed(self.request, oci=all(image.oci for image in images)):
                 return push_all(images, self.place)
             return export(lambda: images, self.place)
-        return export(lambda: tuple(self._images(where)), self.place)
+        return export(lambda: self._images(where, oci=oci), self.place)
 
-    def _images(self, where: Surroundings) -> Iterator[Image]:
+    def _images(self, where: Surroundings, *, oci: bool) -> tuple[Image, ...]:
+        images = tuple(self._build_all(where, oci=oci))
+        if oci and self._forgets():
+            images = tuple(self._build_all(where, oci=False))
+        return images
+
+    def _build_all(self, where: Surroundings, *, oci: bool) -> Iterator[Image]:
         several = len(self.request.platforms) > 1
         for platform in self.request.platforms or (None,):
             request = self.request
@@ -85,7 +92,7 @@ class Building:
             for folder in request.local_outputs:
                 folder.parent.mkdir(parents=True, exist_ok=True)
             output = BuildOutput(prefix=f"{platform} " if several else "")
-            yield self._build(request, where, platform, output)
+            yield self._build(request, where, platform, output, oci=oci)
 
     def _build(
         self,
@@ -93,16 +100,30 @@ class Building:
         where: Surroundings,
         platform: Platform | None,
         output: BuildOutput,
+        *,
+        oci: bool,
     ) -> Image:
         variables = build_environment(request, self.place.variables())
-        words = build(request, self.buildah, where, platform=platform, variables=variables)
+        words = build(
+            request, self.buildah, where, platform=platform, variables=variables, oci=oci
+        )
         cwd = self.run.environment.cwd
         done = converse(words, output, run=self.run, env=variables, cwd=cwd)
         if done.exit_code != 0:
             raise build_error(request, output, done)
         if not output.image:
             raise BuildError("buildah named no image", evidence=(done.evidence,))
-        return Image(id=output.image, config=self._config(output.image))
+        return Image(id=output.image, config=self._config(output.image), oci=oci)
+
+    def _forgets(self) -> bool:
+        """Whether the base image says what the OCI format has made of it forgotten."""
+        name = base_name(self.request)
+        if not name:
+            return False
+        try:
+            return only_docker_says(self._config(name))
+        except BuildpushError:
+            return False  # it came by another name, a build context perhaps
 
     def _config(self, image: str) -> ImageConfig:
         done = question(
@@ -119,13 +140,13 @@ class Building:
             ) from None
         return parse_config(inspected.config.encode())
 
-    def _fits(self, images: tuple[Image, ...]) -> bool:
-        """Whether buildah can push *images* without losing anything."""
-        plain = self.request.compression == "gzip" and len(images) == 1
-        return plain or not any(only_docker_says(image.config) for image in images)
 
+def _can_be_pushed(request: BuildRequest, *, oci: bool) -> bool:
+    """Whether what buildah pushes is what *request* asks for; else it is exported and finished.
 
-def _can_be_pushed(request: BuildRequest) -> bool:
-    """Whether what buildah pushes is what *request* asks for; else it is exported and finished."""
-    is_plain = not request.annotations and request.compression != "none"
-    return is_plain and epoch_of(request) is None
+    Docker's format has no compression but gzip, and puts ids and host names into the config.
+    """
+    if request.annotations or request.compression == "none":
+        return False
+    is_plain = request.compression == "gzip" and len(request.platforms) < 2
+    return oci or (is_plain and epoch_of(request) is None)

@@ -18,7 +18,7 @@ from ..engine.exported import adopt
 from ..engine.sparing import sparing
 from .argv import push
 from .failures import push_error
-from .images import Annotations, Exported, Image, clean_config, combine, only_docker_says
+from .images import Annotations, Exported, Image, clean_config, combine
 from .translate import TransferOutput
 from .workplace import Workplace
 
@@ -30,8 +30,7 @@ _RM_SECONDS: Final = 5.0
 def push_all(images: Sequence[Image], place: Workplace) -> PushedArtifact:
     """Have buildah push *images* under every reference of the request; an index for several."""
     if len(images) == 1:
-        oci = not only_docker_says(images[0].config)
-        return _push(place, lambda ref, file: _push_one(place, images[0], ref, file, oci))
+        return _push(place, lambda ref, file: _push_one(place, images[0], ref, file))
     name = f"localhost/buildpush:{secrets.token_hex(8)}"
     try:
         _manage(place, "manifest", "create", name, *(image.id for image in images))
@@ -64,7 +63,7 @@ def _push(
 
 
 def _push_one(
-    place: Workplace, image: Image, reference: ImageReference, digestfile: Path, oci: bool
+    place: Workplace, image: Image, reference: ImageReference, digestfile: Path
 ) -> tuple[str, ...]:
     return push(
         place.buildah,
@@ -74,7 +73,7 @@ def _push_one(
         authfile=place.authfile(reference),
         digestfile=digestfile,
         policy=place.policy,
-        oci=oci,
+        oci=image.oci,
     )
 
 

@@ -87,10 +87,11 @@ class Annotations:
 
 @frozen(kw_only=True)
 class Image:
-    """A finished image in the storage: its id, and its config as docker's format has it."""
+    """A finished image in the storage: its id, its config, and whether that is in OCI's format."""
 
     id: str
     config: ImageConfig
+    oci: bool = True
 
 
 @frozen(kw_only=True)

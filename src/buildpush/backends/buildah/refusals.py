@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...dockerfile.instructions import Add, Instruction, Lines, Mount, Run
-from ...dockerfile.stages import resolve
+from ...dockerfile.instructions import (
+    Add,
+    Healthcheck,
+    Instruction,
+    Lines,
+    Mount,
+    OnBuild,
+    Run,
+    Shell,
+)
+from ...dockerfile.stages import Resolution, resolve
 from ...errors import SourceEvidence, UnsupportedFeatureError
 from ...oci import Platform
 from ...plan import BuildRequest
 from .probing import Buildah
 
-__all__ = ["refuse", "writes_into_context"]
+__all__ = ["base_name", "needs_docker_format", "refuse", "writes_into_context"]
 
 
 def refuse(request: BuildRequest, buildah: Buildah) -> None:
@@ -56,18 +65,36 @@ def writes_into_context(request: BuildRequest) -> bool:
     )
 
 
+def needs_docker_format(request: BuildRequest) -> bool:
+    """Whether a stage says what buildah's OCI format forgets."""
+    return any(isinstance(i, Healthcheck | OnBuild | Shell) for i in _needed(request))
+
+
+def base_name(request: BuildRequest) -> str:
+    """The image that the final stage is based on, through other stages; empty for none."""
+    stages = _resolution(request).stages
+    stage = stages[_resolution(request).target]
+    while stage.base.stage is not None:
+        stage = stages[stage.base.stage]
+    return "" if stage.base.reference is None else str(stage.base.reference)
+
+
 def _needed(request: BuildRequest) -> Iterator[Instruction]:
     """The instructions of the stages that are built."""
-    for platform in request.platforms[:1] or (Platform.host(),):
-        resolution = resolve(
-            request.dockerfile,
-            target=request.target,
-            build_args=request.build_args,
-            platform=platform,
-            contexts=tuple(request.build_contexts),
-        )
-        for index in resolution.needed:
-            yield from resolution.stages[index].instructions
+    resolution = _resolution(request)
+    for index in resolution.needed:
+        yield from resolution.stages[index].instructions
+
+
+def _resolution(request: BuildRequest) -> Resolution:
+    """The Dockerfile as seen from the target, for the first platform."""
+    return resolve(
+        request.dockerfile,
+        target=request.target,
+        build_args=request.build_args,
+        platform=next(iter(request.platforms), Platform.host()),
+        contexts=tuple(request.build_contexts),
+    )
 
 
 def _fault(instruction: Instruction, buildah: Buildah) -> str:
