@@ -29,7 +29,7 @@ __all__ = ["Setup", "Way", "examine", "numbers"]
 _FIRST_BUILDKIT: Final = (1, 39)
 _OWN_CLIENT: Final = ((18, 9), (23,))
 """The docker CLIs that have a BuildKit client of their own: from, and before."""
-_SECONDS: Final = 5.0
+_SECONDS: Final = 30.0
 _NUMBERS: Final = re.compile(r"v?(\d+(?:\.\d+)+)")
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 LINE_LIMIT: Final = 16 << 20
 """Bytes of one line: BuildKit's JSON puts a whole chunk of a command's output into one."""
-QUESTION_SECONDS: Final = 10.0
+QUESTION_SECONDS: Final = 30.0
 
 
 class Translator(Protocol):
