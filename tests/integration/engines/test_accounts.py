@@ -18,7 +18,7 @@ import pytest
 from buildpush import BuildAndPushStep, Credential
 from buildpush.auth import StaticKeychain
 from buildpush.backends import BackendCatalog
-from buildpush.testing import LocalRegistry, snapshot_tree
+from buildpush.testing import LocalRegistry, Request, snapshot_tree
 
 READER, PUSHER, CACHER = "reader", "pusher", "cacher"
 USERS = {name: f"canary-{name}-password" for name in (READER, PUSHER, CACHER)}
@@ -100,7 +100,13 @@ def strangers(registry: LocalRegistry) -> set[tuple[str, str, str]]:
         and request.principal
         and (place := request.path.split("/")[2]) in OWNER
         and request.principal != OWNER[place]
+        and not is_refused_question(request)
     }
+
+
+def is_refused_question(request: Request) -> bool:
+    """buildah asks, as whom it pushes as, whether blobs it knows could be mounted; and may not."""
+    return request.method == "HEAD" and request.status in (401, 403)
 
 
 def granted(registry: LocalRegistry) -> set[str]:
@@ -212,6 +218,7 @@ def test_fifty_steps_at_once(
             for request in registry.requests
             if request.path.startswith("/v2/acme/")
             and request.principal not in ("", request.path.split("/")[3])
+            and not is_refused_question(request)
         }
         assert mixed == set()
     files.assert_untouched()
