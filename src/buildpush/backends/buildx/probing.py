@@ -8,7 +8,7 @@ in a private copy of the user's configuration, since buildx writes into it even 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ from ...errors import BackendUnavailableError
 from ...events import ignore
 from ...oci import Platform
 from ...runtime import CancelToken, Environment, Run
+from ..buildkit.argv import Client
 from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import question
 from ..engine.endpoints import Endpoint, current
@@ -31,12 +32,17 @@ from .diagnosis import explain_boot
 from .inspection import Inspection, parse_inspection, version_of
 from .instances import DOCKER, Instance, find, names
 from .instances import current as current_instance
+from .reaching import why_silent
 
 __all__ = ["Choice", "Situation", "examine"]
 
 _SECONDS: Final = 5.0
+_PATIENCE: Final = 30.0
+"""For programs, which a loaded machine can keep from answering for long."""
 _BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
 _SNAPSHOTTER: Final = "org.mobyproject.buildkit.worker.snapshotter"
+_RESOURCES: Final = (0, 35)
+_INSECURE: Final = "security.insecure"
 _EMPTY: Final = '{"auths": {}}'
 
 A = TypeVar("A")
@@ -73,11 +79,21 @@ class Situation:
     buildkit: str = ""
     platforms: tuple[Platform, ...] = ()
     labels: Mapping[str, str] = field(factory=dict[str, str])
+    entitlements: frozenset[str] = frozenset()
 
     @property
     def numbers(self) -> tuple[int, ...]:
         """The version of buildx, to be compared."""
         return version_of(self.version)
+
+    @property
+    def client(self) -> Client:
+        """How this buildx wants to be spoken to."""
+        return Client(
+            buildx=self.numbers,
+            resources=self.numbers >= _RESOURCES and self.driver != DOCKER,
+            store=self.driver == DOCKER and self.store,
+        )
 
 
 def examine(choice: Choice, environment: Environment) -> Situation:
@@ -212,7 +228,7 @@ class _Looking:
                 (str(self.plugin), "inspect", name),
                 environment=self.environment,
                 env=folder.variables,
-                timeout=_SECONDS,
+                timeout=_PATIENCE,
             )
         table = done.stdout.decode("utf-8", "replace")
         return table if not done.exit_code and parse_inspection(table).running else ""
@@ -222,11 +238,8 @@ class _Looking:
         with self._folder(self._optional_endpoint()) as folder:
             version, table = _both(self.version, lambda: self._table(folder, instance.name))
         if instance.driver == "remote" and not table.running:
-            raise BackendUnavailableError(
-                f"builder {instance.name}: no BuildKit answers at"
-                f" {', '.join(instance.endpoints) or 'its endpoint'}"
-                f"{f': {table.trouble}' if table.trouble else ''}",
-                hint="start it (buildkitd --addr …), or choose another builder",
+            raise _silent(
+                f"builder {instance.name}: ", instance.endpoints, instance.options, table
             )
         _refuse_silence(table, instance.name, instance.driver)
         return self._situation(table, instance.driver, instance.name, version)
@@ -250,6 +263,7 @@ class _Looking:
             endpoint=endpoint,
             engine=engine,
             platforms=builder.platforms or own,
+            entitlements=_entitlements(" ".join(builder.buildkitd_flags), builder.driver),
         )
 
     def _at_new_remote(self, builder: Builder) -> Situation:
@@ -260,18 +274,13 @@ class _Looking:
                 (str(self.plugin), *builder.argv(name, version_of(version))),
                 environment=self.environment,
                 env=folder.variables,
-                timeout=_SECONDS,
+                timeout=_PATIENCE,
             )
             if done.exit_code:
                 raise explain_boot(builder.driver, builder.options, done.evidence)
             table = self._table(folder, name)
         if not table.running:
-            raise BackendUnavailableError(
-                f"no BuildKit answers at {builder.endpoint}"
-                f"{f': {table.trouble}' if table.trouble else ''}",
-                hint="is it running there, and are cacert, cert, key and servername those it"
-                " expects?",
-            )
+            raise _silent("", (builder.endpoint,), builder.options, table)
         return self._situation(table, builder.driver, "", version)
 
     def _situation(self, table: Inspection, driver: str, name: str, version: str) -> Situation:
@@ -285,6 +294,7 @@ class _Looking:
             buildkit=table.buildkit,
             platforms=table.platforms,
             labels=labels,
+            entitlements=_entitlements(" ".join(node.flags for node in table.nodes), driver),
         )
 
     # -- the plugin ---------------------------------------------------------------------------
@@ -297,7 +307,7 @@ class _Looking:
 
     def _ask_version(self) -> str:
         done = question(
-            (str(self.plugin), "version"), environment=self.environment, timeout=_SECONDS
+            (str(self.plugin), "version"), environment=self.environment, timeout=_PATIENCE
         )
         said = done.stdout.decode("utf-8", "replace")
         found = re.search(r"\bv?(\d+\.\d+\S*)", said)
@@ -314,7 +324,7 @@ class _Looking:
             (str(self.plugin), "inspect", name),
             environment=self.environment,
             env=folder.variables,
-            timeout=_SECONDS,
+            timeout=_PATIENCE,
         )
         if done.exit_code:
             raise BackendUnavailableError(
@@ -372,12 +382,31 @@ def _refuse_silence(table: Inspection, name: str, driver: str) -> None:
         )
 
 
+def _silent(
+    whose: str, places: Sequence[str], options: Mapping[str, str], table: Inspection
+) -> BackendUnavailableError:
+    """Nobody answers for a remote builder: say why, as far as that can be found out."""
+    reasons = (table.trouble, *(why_silent(place, options) for place in places))
+    reason = next(filter(None, reasons), "")
+    return BackendUnavailableError(
+        f"{whose}no BuildKit answers at {', '.join(places) or 'its endpoint'}"
+        f"{f': {reason}' if reason else ''}",
+        hint="is buildkitd running there (buildkitd --addr …), and are cacert, cert, key and"
+        " servername those it expects?",
+    )
+
+
 def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
     """Ask two questions at once."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         later = pool.submit(first)
         answer = second()
         return later.result(), answer
+
+
+def _entitlements(flags: str, driver: str) -> frozenset[str]:
+    """What a builder allows beyond the ordinary; of a remote one nobody tells, so it may try."""
+    return frozenset({_INSECURE} if _INSECURE in flags or driver == "remote" else ())
 
 
 def _emulators() -> str:
