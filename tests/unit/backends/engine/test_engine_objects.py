@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildpush.backends.engine.objects import LIMIT, objects
@@ -19,6 +19,7 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
+@settings(max_examples=50)
 @given(
     st.lists(VALUES),
     st.sampled_from(["", "\n", "\r\n", " \n\n"]),
