@@ -11,6 +11,7 @@ import ctypes
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -107,6 +108,22 @@ def private_dockerd(newer_docker: Path) -> Iterator[DockerEngine]:
         yield engine
 
 
+@pytest.fixture
+def bridged_dockerd(newer_docker: Path, missing: Callable[[str], None]) -> Iterator[DockerEngine]:
+    """Like `dockerd`, with a network of its own (which leads nowhere) for what runs in it."""
+    bridge = f"bp{secrets.token_hex(4)}"
+    made = subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=False)
+    if made.returncode != 0:
+        missing("the right to make a network bridge (run the tests as root)")
+    try:
+        subprocess.run(["ip", "addr", "add", "192.0.2.1/24", "dev", bridge], check=True)
+        subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
+        with _newer(newer_docker, bridge=bridge, **{"ip-masq": False}) as engine:
+            yield engine
+    finally:
+        subprocess.run(["ip", "link", "del", bridge], check=True)
+
+
 @pytest.fixture(scope="session")
 def dockerd_classic(missing: Callable[[str], None]) -> Iterator[DockerEngine]:
     """The release's own dockerd (20.10 in Debian 12), without buildx: classic store and builder."""
@@ -156,10 +173,10 @@ def _driver(folder: Path) -> str:
 # --- daemons ---
 
 
-def _newer(root: Path) -> contextlib.AbstractContextManager[DockerEngine]:
+def _newer(root: Path, **settings: object) -> contextlib.AbstractContextManager[DockerEngine]:
     return _daemon(
         f"{root}/usr/sbin:{root}/usr/bin",
-        {"features": {"containerd-snapshotter": True}},
+        {"features": {"containerd-snapshotter": True}, **settings},
         plugin=root / "usr/libexec/docker/cli-plugins/docker-buildx",
     )
 

@@ -22,8 +22,8 @@ from ...runtime import Environment, Run
 from .builders import Builder, Driver
 
 if TYPE_CHECKING:
-    from .probing import Situation
     from .session import Session
+    from .situation import Situation
 
 __all__ = ["Builder", "BuildxBackend", "Driver"]
 
@@ -112,7 +112,8 @@ class BuildxBackend:
     # -- what both have in common -------------------------------------------------------------
 
     def _examine(self, environment: Environment) -> Situation:
-        from .probing import Choice, examine
+        from .probing import examine
+        from .situation import Choice
 
         choice = Choice(
             builder=self.builder, context=self.context, host=self.host, create=self.create

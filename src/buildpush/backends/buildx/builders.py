@@ -7,22 +7,25 @@ never touched; each is bounded in time, because what removes a builder runs afte
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Final, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from ...errors import BackendUnavailableError, BuildpushError, SpecError
+from ...errors import BackendUnavailableError, BuildpushError, NotFoundError, SpecError
+from ...events import Stream
 from ...oci import Platform
-from ...runtime import CancelToken, Run
-from ...runtime.process import Completed, run_command
+from ...runtime import CancelToken, Run, Task
+from ...runtime.process import TAIL_LINES, run_command
 from ..buildkit.argv import csv_record
 from ..engine.api import EngineApi
 from ..engine.command import question
 from ..engine.endpoints import Endpoint
 from .diagnosis import explain_boot
+from .inspection import parse_inspection
 
 __all__ = ["Builder", "Driver", "Toolbox", "created", "new_name"]
 
@@ -164,25 +167,35 @@ def created(builder: Builder, tools: Toolbox, run: Run) -> Generator[str]:
             )
             if done.exit_code:
                 raise explain_boot(builder.driver, builder.options, done.evidence)
-            booted = run_command(
-                (str(tools.plugin), "inspect", "--bootstrap", name),
-                run=run,
-                env=tools.variables,
-                on_line=task.log,
-            )
-            _check_booted(builder, booted)
+            _boot(name, builder, tools, run, task)
         yield name
     finally:
         _remove(name, builder, tools, run)
 
 
-def _check_booted(builder: Builder, booted: Completed) -> None:
-    """Inspecting succeeds for nodes that could not be reached, too: their error is in the table."""
-    lines = booted.evidence.tail
-    failed = any(line.startswith("Error:") for line in lines)
-    running = any(line.startswith("Status:") and "running" in line for line in lines)
-    if booted.exit_code or (failed and not running):
-        raise explain_boot(builder.driver, builder.options, booted.evidence)
+def _boot(name: str, builder: Builder, tools: Toolbox, run: Run, task: Task) -> None:
+    """Start the builder, its progress being the task's log; nothing to do for a remote one.
+
+    buildx ends well for nodes that it could not reach, too: their error is in its table. The table
+    shows driver options as they are, so it goes into no log.
+    """
+    table: list[str] = []
+    said: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def on_line(stream: Stream, line: str) -> None:
+        if stream == "stdout":
+            table.append(line)
+        elif line.strip():
+            said.append(line)
+            task.log(stream, line)
+
+    argv = (str(tools.plugin), "inspect", "--bootstrap", name)
+    done = run_command(argv, run=run, env=tools.variables, on_line=on_line)
+    inspected = parse_inspection("\n".join(table))
+    if done.exit_code or (inspected.trouble and not inspected.running):
+        tail = tuple(said) or (f"Error: {run.redact(inspected.trouble)}",)
+        evidence = evolve(done.evidence, tail=tail)
+        raise explain_boot(builder.driver, builder.options, evidence)
 
 
 def _remove(name: str, builder: Builder, tools: Toolbox, run: Run) -> None:
@@ -216,8 +229,6 @@ def _remove_container(name: str, endpoint: Endpoint) -> str:
 
 
 def _delete(api: EngineApi, place: str) -> None:
-    from ...errors import NotFoundError
-
     try:
         api.call("DELETE", place, params={"force": "true"})
     except NotFoundError:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from ...errors import InvalidReferenceError
 from ...oci import Platform
 
-__all__ = ["Inspection", "Node", "parse_inspection"]
+__all__ = ["Inspection", "Node", "parse_inspection", "version_of"]
 
 
 @frozen(kw_only=True)
@@ -23,6 +23,7 @@ class Node:
     error: str = ""
     buildkit: str = ""
     platforms: tuple[Platform, ...] = ()
+    flags: str = ""
     labels: Mapping[str, str] = field(factory=dict[str, str])
 
 
@@ -105,6 +106,7 @@ def _node(block: Mapping[str, str]) -> Node:
         error=block.get("Error", ""),
         buildkit=block.get("BuildKit version", "") or block.get("Buildkit", ""),
         platforms=tuple(dict.fromkeys(p for word in words for p in _platforms(word))),
+        flags=block.get("BuildKit daemon flags", "") or block.get("Flags", ""),
         labels={
             name.removeprefix("label:"): value
             for name, value in block.items()

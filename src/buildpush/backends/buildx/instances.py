@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -30,12 +31,15 @@ W = TypeVar("W", CurrentFile, InstanceFile)
 
 @frozen(kw_only=True)
 class Instance:
-    """A builder that somebody created: its *driver* and the *endpoints* of its nodes."""
+    """A builder that somebody created: its *driver*, the *endpoints* of its nodes.
+
+    *options* are the driver's, of the first node.
+    """
 
     name: str
     driver: str
-    nodes: tuple[str, ...] = ()
-    endpoints: tuple[str, ...] = field(default=())
+    endpoints: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(factory=dict[str, str], repr=False)
 
 
 def builder_folder(environment: Environment) -> Path:
@@ -58,8 +62,8 @@ def find(environment: Environment, name: str) -> Instance | None:
     return Instance(
         name=found.name or name,
         driver=found.driver,
-        nodes=tuple(node.name for node in found.nodes),
         endpoints=tuple(node.endpoint for node in found.nodes),
+        options=found.nodes[0].options if found.nodes else {},
     )
 
 

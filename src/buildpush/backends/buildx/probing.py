@@ -15,13 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from ...errors import BackendUnavailableError
 from ...events import ignore
 from ...oci import Platform
 from ...runtime import CancelToken, Environment, Run
-from ..buildkit.argv import Client
 from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import question
 from ..engine.endpoints import Endpoint, current
@@ -33,67 +32,20 @@ from .inspection import Inspection, parse_inspection, version_of
 from .instances import DOCKER, Instance, find, names
 from .instances import current as current_instance
 from .reaching import why_silent
+from .situation import Choice, Situation
 
-__all__ = ["Choice", "Situation", "examine"]
+__all__ = ["examine"]
 
 _SECONDS: Final = 5.0
 _PATIENCE: Final = 30.0
 """For programs, which a loaded machine can keep from answering for long."""
 _BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
 _SNAPSHOTTER: Final = "org.mobyproject.buildkit.worker.snapshotter"
-_RESOURCES: Final = (0, 35)
 _INSECURE: Final = "security.insecure"
 _EMPTY: Final = '{"auths": {}}'
 
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-@frozen(kw_only=True)
-class Choice:
-    """Which builder: a name, one to be created, or the engine of a docker context or address."""
-
-    builder: str = ""
-    context: str = ""
-    host: str = ""
-    create: Builder | None = None
-
-
-@frozen(kw_only=True)
-class Situation:
-    """What was found: all that building needs to know of this installation.
-
-    *builder* is the name to give to buildx, empty for one that is created for each run. *store*
-    says whether the driver docker has the containerd image store. *version* is buildx's,
-    *buildkit* BuildKit's, empty where it does not say.
-    """
-
-    plugin: Path
-    version: str
-    driver: str
-    builder: str = ""
-    endpoint: Endpoint | None = None
-    store: bool = False
-    rootless: bool = False
-    engine: str = ""
-    buildkit: str = ""
-    platforms: tuple[Platform, ...] = ()
-    labels: Mapping[str, str] = field(factory=dict[str, str])
-    entitlements: frozenset[str] = frozenset()
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        """The version of buildx, to be compared."""
-        return version_of(self.version)
-
-    @property
-    def client(self) -> Client:
-        """How this buildx wants to be spoken to."""
-        return Client(
-            buildx=self.numbers,
-            resources=self.numbers >= _RESOURCES and self.driver != DOCKER,
-            store=self.driver == DOCKER and self.store,
-        )
 
 
 def examine(choice: Choice, environment: Environment) -> Situation:

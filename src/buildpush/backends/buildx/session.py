@@ -11,19 +11,17 @@ from ...auth import Keychain
 from ...errors import UnsupportedFeatureError
 from ...plan import BuildRequest
 from ...runtime import Run
-from ..buildkit.argv import Client, Destination, argv, environment
+from ..buildkit.argv import Destination, argv, environment
 from ..buildkit.failures import build_error, cache_error
 from ..buildkit.rawjson import RawJson
 from ..engine.command import converse
 from ..engine.conflicts import Settled, send_caches
-from .instances import DOCKER
 from .lint import CHECK, Checking
-from .probing import Situation
+from .situation import Situation
 
 __all__ = ["Session"]
 
 _CHECKING = (0, 15)
-_RESOURCES = (0, 35)
 
 
 @frozen(kw_only=True)
@@ -41,15 +39,6 @@ class Session:
     def metadata(self) -> Path:
         """The file in which buildx writes the digest."""
         return self.run.workdir / "metadata.json"
-
-    @property
-    def client(self) -> Client:
-        """How this buildx wants to be spoken to."""
-        return Client(
-            buildx=self.found.numbers,
-            resources=self.found.numbers >= _RESOURCES and self.found.driver != DOCKER,
-            store=self.found.driver == DOCKER and self.found.store,
-        )
 
     def run_build(self, destination: Destination) -> None:
         """Build. Raises what the output of a failed build means."""
@@ -73,7 +62,7 @@ class Session:
             destination,
             metadata=self.metadata,
             builder=self.builder,
-            client=self.client,
+            client=self.found.client,
             variables=self.variables,
         )
         return (str(self.found.plugin), *arguments)
