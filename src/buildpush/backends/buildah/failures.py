@@ -34,6 +34,10 @@ _AT_STEP: Final = re.compile(r'building at STEP "(.*?)": (.*)', re.DOTALL)
 _EXIT: Final = re.compile(r"(?:^|: )exit status (\d+)$")
 _SIGNAL: Final = re.compile(r"(?:^|: )signal: (.+)$")
 _SOURCE: Final = re.compile(r"docker://(\S+?)(?:[:,]? |: |$)")
+_INITIALIZING: Final = re.compile(
+    r"^(?:creating build container: |trying to reuse blob \S+ at destination: )*"
+    r"(?:initializing (?:source|destination) docker://\S+: )?"
+)
 _NO_FILE: Final = re.compile(
     r'copier: (?:stat|lstat): ("[^"]*"|\[.*\]): no such file or directory'
 )
@@ -243,7 +247,7 @@ def _of_registry(what: str, reason: str, evidence: tuple[Evidence, ...]) -> Buil
             evidence=evidence,
             hint="choose a platform that it has, or another base image",
         )
-    short = reason.rsplit(": ", 1)[-1] if len(reason) > 300 else reason
+    short = _INITIALIZING.sub("", reason)
     for words, kind, hint in _REGISTRY:
         if _has(reason, words):
             return kind(f"{what}: {short}", evidence=evidence, hint=hint)

@@ -23,6 +23,8 @@ _CACHED: Final = re.compile(
     r"--> (?:Using cache|Cache pulled from remote) (?:\S*[@:])?[0-9a-f]{64}"
 )
 _MADE: Final = re.compile(r"--> [0-9a-f]{11,64}")
+# RUN may end its output without a line end: then buildah's next line is glued to it.
+_GLUED: Final = re.compile(r"(.+?)(--> [0-9a-f]{11,64}|(?:\[\d+/\d+\] )?COMMIT)")
 _ID: Final = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _LOGGED: Final = re.compile(r'time="[^"]*" level=(\w+) msg=("(?:[^"\\]|\\.)*"|\S*)(.*)')
 _UNUSED: Final = re.compile(r"\[Warning\] one or more build args were not consumed: \[(.*)\]")
@@ -78,6 +80,10 @@ class BuildOutput:
 
     def _said(self, line: str, at: float) -> Iterator[Event]:
         """A line of stdout: buildah's own account of the build, and what RUN writes there."""
+        glued = _GLUED.fullmatch(line) if self._is_running() else None
+        if glued and not (_MADE.fullmatch(line) or _COMMIT.fullmatch(line)):
+            yield from self._log("stdout", glued[1], at)
+            line = glued[2]
         step = _STEP.fullmatch(line)
         if step is not None and self._follows(step):
             yield from self._begin_step(step, at)
@@ -112,6 +118,9 @@ class BuildOutput:
         if self.step is None or number == 1:
             return True
         return (stage, number) == (self.step.stage, self.step.number + 1)
+
+    def _is_running(self) -> bool:
+        return self.step is not None and self.step.text[:4].upper() == "RUN "
 
     def _is_last_step(self) -> bool:
         return self.step is not None and self.step.number >= self.step.steps
