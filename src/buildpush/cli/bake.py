@@ -24,6 +24,7 @@ def bake(arguments: argparse.Namespace, cancel: CancelToken) -> None:
         targets=arguments.targets or ("default",),
         overrides=arguments.overrides or (),
         variables=pairs("--var", arguments.variables),
+        cancel=cancel,
         **_settings(arguments),
     )
     cancel.check()

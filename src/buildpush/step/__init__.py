@@ -91,6 +91,7 @@ class BuildAndPushStep(StepSpec):
         overrides: Sequence[str] = (),
         variables: Mapping[str, str | int | bool] | None = None,
         cwd: str | Path = ".",
+        cancel: CancelToken | None = None,
         **settings: Unpack[BakeArguments],
     ) -> Mapping[str, Self]:
         """The steps that bake files (HCL, JSON, compose) describe, by target, in build order.
@@ -98,7 +99,7 @@ class BuildAndPushStep(StepSpec):
         docker's buildx resolves the files, without a daemon; any backend can run the steps.
         *files*, *targets*, *overrides* (``TARGET.FIELD=VALUE``) and *cwd*, where relative paths
         begin, are those of ``docker buildx bake``; *variables* reach it by environment, and
-        *settings* win over what the files say. A target with tags in several repositories makes
+        *settings* win over what the files say. Flipping *cancel* ends it. A target with tags in several repositories makes
         a step for each: ``target``, then ``target@repository``.
 
         Raises `SpecError` for a file that is wrong or asks for what a step has not, naming
@@ -118,7 +119,7 @@ class BuildAndPushStep(StepSpec):
             cwd=Path(cwd),
         )
         make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
-        return steps(request, make, cast("Mapping[str, object]", settings))
+        return steps(request, make, cast("Mapping[str, object]", settings), cancel=cancel)
 
     def plan(self, *, backend: str | Backend | None = None) -> Plan:
         """Resolve the settings against a backend, without building anything.

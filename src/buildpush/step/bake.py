@@ -21,7 +21,7 @@ from ..backends.engine.command import question
 from ..backends.engine.folder import buildx_plugin
 from ..errors import BackendUnavailableError, Evidence, SourceEvidence, SpecError
 from ..oci import ImageReference, Platform
-from ..runtime import Environment
+from ..runtime import CancelToken, Environment
 from ..runtime.host import host_faults
 from ..runtime.process import Completed
 from ..spec.bake import BakeStep, parse_bake
@@ -86,7 +86,11 @@ class Request:
 
 
 def steps(
-    request: Request, make: Callable[[Mapping[str, object]], T], settings: Mapping[str, object]
+    request: Request,
+    make: Callable[[Mapping[str, object]], T],
+    settings: Mapping[str, object],
+    *,
+    cancel: CancelToken | None = None,
 ) -> Mapping[str, T]:
     """What *make* makes of each step's settings, by name, in an order in which they can run.
 
@@ -99,7 +103,7 @@ def steps(
         raise SpecError(f"cwd: no such folder: {request.cwd}")
     with host_faults(environment), ExitStack() as stack:
         folder = stack.enter_context(workdir(environment.temporary, environment.uid))
-        resolved = parse_bake(_resolve(evolve(request, cwd=cwd), folder, environment))
+        resolved = parse_bake(_resolve(evolve(request, cwd=cwd), folder, environment, cancel))
         push = settings.get("push")
         found = resolved.steps(
             Surroundings(
@@ -146,7 +150,9 @@ def _make(
         raise SpecError(f"target {step.target!r}: {error.message}", hint=error.hint) from None
 
 
-def _resolve(request: Request, folder: Path, environment: Environment) -> bytes:
+def _resolve(
+    request: Request, folder: Path, environment: Environment, cancel: CancelToken | None
+) -> bytes:
     """What ``buildx bake --print`` prints."""
     buildx = buildx_plugin(environment)
     if buildx is None:
@@ -164,6 +170,7 @@ def _resolve(request: Request, folder: Path, environment: Environment) -> bytes:
         env={**environment.variables, **request.variables, **own},
         cwd=request.cwd,
         timeout=_SECONDS,
+        cancel=cancel,
     )
     if done.exit_code != 0:
         raise _broken(done, request.cwd)

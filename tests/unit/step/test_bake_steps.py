@@ -6,13 +6,14 @@ import copy
 import gc
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import frozen
 
-from buildpush import BuildAndPushStep, SpecError
+from buildpush import BuildAndPushStep, CancelToken, SpecError, StepCancelledError
 from buildpush.errors import BackendUnavailableError, CommandEvidence, SourceEvidence
 from buildpush.testing import FakeBackend
 
@@ -225,3 +226,24 @@ def test_without_buildx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         BuildAndPushStep.from_bake()
 
     assert "docker-buildx-plugin" in caught.value.hint
+
+
+def test_a_cancel_ends_buildx(buildx: Buildx) -> None:
+    """However long it would have taken."""
+    script = Path(os.environ["HOME"], ".docker", "cli-plugins", "docker-buildx")
+    script.write_text(f"#!/bin/sh\necho $$ >{buildx.folder}/pid\nexec sleep 300\n")
+    cancel = CancelToken()
+
+    def stop() -> None:
+        while not (buildx.folder / "pid").exists():
+            threading.Event().wait(0.01)
+        cancel.cancel()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(StepCancelledError):
+        BuildAndPushStep.from_bake(cancel=cancel)
+    thread.join()
+
+    pid = int((buildx.folder / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
