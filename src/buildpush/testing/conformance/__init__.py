@@ -12,9 +12,10 @@ told to, says why it failed, keeps secrets, and hands over the image that the Do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +41,10 @@ class BackendConformance(
     """Inherit it, override the fixture *backend*, and pytest runs the whole suite.
 
     The other fixtures may be overridden too: *registry* (a `LocalRegistry`, to which the engine
-    has to find its way), *busybox* (a statically linked busybox, for a base image with a shell)
-    and *forget_cache* (removes what the engine remembers of earlier builds on its own disk, so
-    that a cache in a registry can be seen at work). Tests of RUN skip where it is not claimed.
+    has to find its way), *busybox* (a statically linked busybox, for a base image with a shell),
+    *step_settings* (what every step needs to work here, such as ``network``) and *forget_cache*
+    (removes what the engine remembers of earlier builds on its own disk, so that a cache in a
+    registry can be seen at work). What is not claimed has to be refused: no test skips.
     """
 
     @pytest.fixture
@@ -65,6 +67,11 @@ class BackendConformance(
         return found
 
     @pytest.fixture
+    def step_settings(self) -> Mapping[str, Any]:
+        """Nothing: for engines that need no special setting here."""
+        return {}
+
+    @pytest.fixture
     def forget_cache(self) -> Callable[[], None]:
         """Do nothing: for backends without a cache of their own, or without one in registries."""
         return lambda: None
@@ -77,6 +84,7 @@ class BackendConformance(
         monkeypatch: pytest.MonkeyPatch,
         backend: Backend,
         registry: LocalRegistry,
+        step_settings: Mapping[str, Any],
         forget_cache: Callable[[], None],
     ) -> Iterator[Workbench]:
         """Where the tests build: with a cache and a folder for temporary files of their own."""
@@ -102,6 +110,7 @@ class BackendConformance(
                 repository=_repository(tmp_path),
                 make_base=lambda: make_base_in(registry),
                 make_base_in=make_base_in,
+                settings=step_settings,
                 forget_cache=forget_cache,
                 closing=closing,
             )

@@ -53,7 +53,7 @@ class FailingTests:
         error = _build_error(failed)
         assert "MARK-42" in error.report()
         assert any(line.endswith("MARK-42") for line in failed.sink.lines)
-        assert not any(line.endswith("never") for line in failed.sink.lines)
+        assert "never" not in failed.sink.lines
         _assert_line(error, _FAILING_LINE)
         _assert_exit_code(error)
         outcomes = {e.outcome for e in failed.sink.of(TaskFinished)}

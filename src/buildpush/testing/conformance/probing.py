@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ...oci import Platform
 from ...plan import Feature
 from ...plan.fit import reason
+from .proofs import UNASKED
 from .workbench import Workbench
 
 __all__ = ["ProbingTests"]
@@ -51,6 +52,6 @@ class ProbingTests:
     def test_what_is_absent_has_a_reason(self, bench: Workbench) -> None:
         """In its notes, or for buildpush's own backends in the table of what they never can."""
         found = bench.capabilities
-        absent = frozenset(Feature) - found.features
+        absent = frozenset(Feature) - found.features - UNASKED
 
         assert {feature.name for feature in absent if not reason(feature, found)} == set()

@@ -32,10 +32,25 @@ def _heredocs(_: Workbench, build: Build) -> None:
     assert build().image.text("here") == "expanded\nplain\n"
 
 
-def _copy_flags(_: Workbench, build: Build) -> None:
-    files = build().image.files()
-    kept = sorted(name for name, file in files.items() if file.kind == "file")
-    assert kept == ["excluded/keep.txt", "linked/file", "parents/deep/down/file", "whole.tar"]
+# Those of COPY and ADD, oldest first: a Dockerfile, and the files that it makes.
+_FLAGS: Final = {
+    "--link": ("FROM scratch\nCOPY --link a /linked/\n", ["linked/a"]),
+    "--unpack": ("FROM scratch\nADD --unpack=false whole.tar /\n", ["whole.tar"]),
+    "--exclude": ("FROM scratch\nCOPY --exclude=*.log deep /x/\n", ["x/down/a"]),
+    "--parents": ("FROM scratch\nCOPY --parents deep/down/a /p/\n", ["p/deep/down/a"]),
+}
+_FLAGGED: Final = {"a": "", "deep/down/a": "", "deep/b.log": "", "whole.tar": bytes(10240)}
+
+
+def _copy_flags(bench: Workbench, _: Build) -> None:
+    """Each works, or a remark says that it is too new and it is refused by its name."""
+    remarks = " ".join(bench.capabilities.remarks)
+    for flag, (dockerfile, expected) in _FLAGS.items():
+        if flag in remarks:
+            assert flag in bench.fail(dockerfile, _FLAGGED).report
+            continue
+        files = bench.build(dockerfile, _FLAGGED).image.files()
+        assert [name for name, file in files.items() if file.kind == "file"] == expected
 
 
 def _build_contexts(_: Workbench, build: Build) -> None:
@@ -223,17 +238,7 @@ IMAGE_PROOFS: Final = (
     ),
     Proof(
         feature=Feature.COPY_FLAGS,
-        ask=ask_of(
-            "FROM scratch\nCOPY --link file /linked/\nCOPY --parents deep/down/file /parents/\n"
-            "COPY --exclude=*.log excluded /excluded/\nADD --unpack=false whole.tar /\n",
-            {
-                "file": "",
-                "deep/down/file": "",
-                "excluded/keep.txt": "",
-                "excluded/drop.log": "",
-                "whole.tar": bytes(10240),
-            },
-        ),
+        ask=ask_of("FROM scratch\nCOPY --link a /linked/\n", _FLAGGED),
         check=_copy_flags,
     ),
     Proof(

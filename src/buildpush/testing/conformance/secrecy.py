@@ -126,10 +126,8 @@ class SecrecyTests:
 
         failed = bench.fail(_TELLING, secrets={"token": secret})
 
-        error = failed.error
-        assert error is not None
-        report = getattr(error, "report", str)()
-        assert find_secrets([secret], repr(failed.sink.events), report, repr(error)) == ()
+        said = (repr(failed.sink.events), failed.report, repr(failed.error))
+        assert failed.report and find_secrets([secret], *said) == ()
         assert find_secrets([secret], *_caches()) == ()
 
     def test_credentials_are_used_and_nowhere_else(self, bench: Workbench) -> None:

@@ -64,6 +64,11 @@ class Stopped:
     error: BaseException | None
     sink: RecordingSink
 
+    @property
+    def report(self) -> str:
+        """The error's whole page."""
+        return self.error.report() if isinstance(self.error, BuildpushError) else ""
+
 
 @define(eq=False, kw_only=True)
 class Workbench:
@@ -71,7 +76,7 @@ class Workbench:
 
     *folder* is the test's own, *repository* a name in *registry* that no other test uses. In a
     Dockerfile, ``$BASE`` stands for the base image, which is made when it is first asked for.
-    *temporary* is the folder for temporary files; *closing* ends with the test.
+    *settings* are given to every step; *temporary* is the folder for temporary files; *closing* ends with the test.
     """
 
     backend: Counted
@@ -80,6 +85,7 @@ class Workbench:
     temporary: Path
     repository: str
     make_base: Callable[[], str]
+    settings: Mapping[str, Any]
     make_base_in: Callable[[LocalRegistry], str]
     forget_cache: Callable[[], None]
     closing: ExitStack
@@ -129,6 +135,7 @@ class Workbench:
                 "context": self.context,
                 "timeout": _LONG_ENOUGH,
                 "backend": self.backend,
+                **self.settings,
                 **settings,
             }
         )
