@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("engine_fixtures",)
+pytest_plugins = ("engine_fixtures", "docker_ways")
 
 _KEPT = ("BUILDPUSH_REQUIRE_ENGINES", "BUILDPUSH_TEST_CACHE")
 _DROPPED = (

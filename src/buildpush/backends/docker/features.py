@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from ...oci import Platform
 from ...plan import Feature
-from .ways import Setup, Way
+from .ways import Setup, Way, numbers
 
 __all__ = ["features", "notes", "platforms", "remarks", "slow_export"]
 
@@ -29,6 +29,35 @@ _CLASSIC: Final = _BY_DAEMON | {
     Feature.ADD_URL,
     Feature.CACHE_IMPORT,
 }
+_BUILDKIT: Final = frozenset(
+    {
+        Feature.RUN_MOUNTS,
+        Feature.SECRETS,
+        Feature.SSH,
+        Feature.STEP_NETWORK,
+        Feature.CUSTOM_SYNTAX,
+        Feature.EXPORT_FILES,
+        Feature.FOREIGN_PLATFORM,
+    }
+)
+_SINCE: Final[Mapping[tuple[int, ...], frozenset[Feature]]] = {
+    (23,): frozenset({Feature.HEREDOCS, Feature.COPY_FLAGS, Feature.ADD_GIT}),
+    (24,): frozenset({Feature.SOURCE_DATE_EPOCH}),
+    (26,): frozenset({Feature.REPRODUCIBLE}),
+}
+"""What came with the BuildKit of a daemon's version."""
+_BY_PLUGIN: Final = frozenset({Feature.BUILD_CONTEXTS, Feature.NO_CACHE_FILTER})
+_BY_CONTAINERD: Final = frozenset(
+    {
+        Feature.MULTI_PLATFORM,
+        Feature.ANNOTATIONS,
+        Feature.REGISTRY_CACHE,
+        Feature.CACHE_BACKENDS,
+        Feature.PROVENANCE,
+        Feature.SBOM,
+    }
+)
+"""What needs an image store that holds indexes and attestations."""
 
 
 def features(setup: Setup) -> frozenset[Feature]:
@@ -40,7 +69,17 @@ def features(setup: Setup) -> frozenset[Feature]:
 
 
 def _buildkit(setup: Setup) -> frozenset[Feature]:
-    return _CLASSIC | {Feature.RUN_MOUNTS, Feature.SECRETS, Feature.SSH}
+    """What the BuildKit of this daemon does for this client."""
+    found = _CLASSIC - {Feature.RESOURCES, Feature.NAMED_NETWORK} | _BUILDKIT
+    version = numbers(setup.version.version)
+    for first, added in _SINCE.items():
+        if version >= first:
+            found |= added
+    if setup.way is Way.PLUGIN:
+        found |= _BY_PLUGIN
+        if setup.info.containerd_store:
+            found |= _BY_CONTAINERD
+    return found
 
 
 def notes(setup: Setup) -> Mapping[Feature, str]:
