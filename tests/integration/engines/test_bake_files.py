@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from buildpush import BuildAndPushStep, SpecError
+from buildpush.backends.buildx import BuildxBackend
+from buildpush.backends.docker import DockerBackend
 from buildpush.cli import main
 from buildpush.errors import SourceEvidence
 from buildpush.testing import LocalRegistry
@@ -346,3 +348,30 @@ def test_one_image_in_two_repositories(
 
     assert list(steps) == ["default", f"default@{host}/two/app"]
     assert first == second
+
+
+@pytest.mark.needs_docker
+@pytest.mark.parametrize("backend", [BuildxBackend(), DockerBackend()], ids=["buildx", "docker"])
+def test_targets_that_build_on_each_other_with_an_engine(
+    backend: BuildxBackend | DockerBackend,
+    dockerd: Any,
+    project: Path,
+    local_registry: LocalRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """BuildKit takes the layouts that targets leave for each other, also of several platforms."""
+    dockerd.activate(monkeypatch)
+    (project / "docker-bake.hcl").write_text(
+        'target "default" {\n'
+        f'  tags = ["{local_registry.host}/acme/linked:1"]\n'
+        '  contexts = {\n    base = "target:base"\n    tools = "target:tools"\n  }\n'
+        '  dockerfile-inline = "FROM base\\nCOPY --from=tools /hello.txt /tool.txt\\n"\n}\n'
+        'target "base" {\n  context = "app"\n}\n'
+        'target "tools" {\n  context = "app"\n  platforms = ["linux/amd64", "linux/arm64"]\n}\n'
+    )
+
+    for step in BuildAndPushStep.from_bake(backend=backend).values():
+        step.run()
+
+    found = files(local_registry, "acme/linked", "1")
+    assert found == {"hello.txt": b"hello\n", "tool.txt": b"hello\n"}
