@@ -38,11 +38,12 @@ _INITIALIZING: Final = re.compile(
     r"^(?:creating build container: |trying to reuse blob \S+ at destination: )*"
     r"(?:initializing (?:source|destination) docker://\S+: )?"
 )
+_CONTAINER: Final = re.compile(r'^resolving mountpoints for container "[0-9a-f]+": ')
 _NO_FILE: Final = re.compile(
     r'copier: (?:stat|lstat): ("[^"]*"|\[.*\]): no such file or directory'
 )
 _NO_PLATFORM: Final = re.compile(r"no image found in (?:image index|manifest list) for ([^\n]*)")
-_PARSING: Final = ("Unknown instruction", "unknown instruction", "dockerfile parse error")
+_PARSING: Final = ("unknown instruction", "dockerfile parse error", "only supports the --")
 
 Class = Callable[..., BuildpushError]
 
@@ -164,9 +165,13 @@ def build_error(
     if named is not None or "registry" in reason:
         what = named[1] if named else "a base image"
         return _of_registry(f"{what} cannot be pulled", reason, evidence)
-    if _has(reason, tuple(word.lower() for word in _PARSING)) and source:
-        return DockerfileError(f"buildah cannot read the Dockerfile: {reason}", evidence=evidence)
-    return BuildError(f"buildah failed: {reason}", evidence=evidence)
+    if _has(reason, _PARSING) and source:
+        why = _plainly(reason)
+        return DockerfileError(f"buildah cannot read the Dockerfile: {why}", evidence=evidence)
+    if match is not None:
+        what = match[1].partition("\n")[0]
+        return BuildError(f"{what}: {_plainly(reason)}", evidence=evidence)
+    return BuildError(f"buildah failed: {_plainly(reason)}", evidence=evidence)
 
 
 def push_error(target: str, output: TransferOutput, completed: Completed) -> BuildpushError:
@@ -230,6 +235,11 @@ def _of_instruction(
             hint="is it in the build context, and not ignored by .dockerignore?",
         )
     return None
+
+
+def _plainly(reason: str) -> str:
+    """*reason* without what only buildah's authors could read."""
+    return _CONTAINER.sub("", reason).partition(" &imagebuilder.")[0]
 
 
 def _of_machine(reason: str, evidence: tuple[Evidence, ...]) -> BuildpushError | None:

@@ -114,10 +114,13 @@ class BuildOutput:
 
     def _follows(self, match: re.Match[str]) -> bool:
         """Whether this can be the next step: RUN may write lines that only look like one."""
-        stage, number = int(match[1] or 1), int(match[3])
-        if self.step is None or number == 1:
-            return True
-        return (stage, number) == (self.step.stage, self.step.number + 1)
+        stage, stages, number = int(match[1] or 1), int(match[2] or 1), int(match[3])
+        last = self.step
+        if last is None:
+            return number == 1
+        if number == 1:
+            return last.stage < stage <= stages == last.stages and self._is_last_step()
+        return (stage, number) == (last.stage, last.number + 1)
 
     def _is_running(self) -> bool:
         return self.step is not None and self.step.text[:4].upper() == "RUN "

@@ -1,0 +1,1 @@
+FROM tls.test:5918/base

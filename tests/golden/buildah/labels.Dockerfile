@@ -1,0 +1,2 @@
+FROM registry.test:5000/base/busybox
+RUN exit 4

@@ -1,0 +1,2 @@
+FROM registry.test:5000/multi
+RUN true
