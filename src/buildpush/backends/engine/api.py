@@ -171,7 +171,10 @@ class EngineApi:
         `NotFoundError` for 404 and `BuildError` for any other refusal, with the engine's words.
         """
         with self._open(method, path, params, headers, body, patience) as response:
-            return self._whole(response)
+            data = self._whole(response, _LIMIT + 1)
+        if len(data) > _LIMIT:
+            raise BuildError(f"the docker engine's answer to {method} {path} exceeds 64 MiB")
+        return data
 
     def messages(
         self,
@@ -267,11 +270,11 @@ class EngineApi:
                 yield chunk
             self._cancel.check()
 
-    def _whole(self, response: httpx.Response, limit: int = _LIMIT) -> bytes:
+    def _whole(self, response: httpx.Response, limit: int) -> bytes:
         found = bytearray()
         for chunk in self._chunks(response):
             found += chunk
-            if len(found) > limit:
+            if len(found) >= limit:
                 break
         return bytes(found[:limit])
 

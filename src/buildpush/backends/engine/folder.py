@@ -20,7 +20,6 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from ...errors import BackendUnavailableError
 from ...runtime import Environment, Run
 from ...runtime.environment import make_private
 from .endpoints import Endpoint, TlsFiles, docker_folder
@@ -94,11 +93,11 @@ def client_folder(
     user = docker_folder(run.environment)
     path = Path(mkdtemp(prefix="client-", dir=run.workdir))
     try:
-        _write(path / "config.json", json.dumps(_config(run, user, config)))
+        _write(path / "config.json", json.dumps(_config(run, user, config)).encode())
         for name in ("contexts", "cli-plugins"):
             if (user / name).is_dir():
                 (path / name).symlink_to(user / name)
-        _copy_builders(run.environment, user, path / "buildx")
+        _copy_builders(run, user, path / "buildx")
         variables = {k: v for k, v in run.environment.variables.items() if k not in _DROPPED}
         variables |= {"DOCKER_CONFIG": str(path), "BUILDX_CONFIG": str(path / "buildx")}
         if endpoint is None:
@@ -107,7 +106,7 @@ def client_folder(
             _address(variables, endpoint, path)
         yield ClientFolder(path=path, variables=variables)
     finally:
-        _remove(path)
+        _remove(run, path)
 
 
 def buildx_plugin(environment: Environment) -> Path | None:
@@ -157,31 +156,31 @@ def _passwords(value: object) -> Iterator[str]:
             pass
 
 
-def _copy_builders(environment: Environment, user: Path, target: Path) -> None:
+def _copy_builders(run: Run, user: Path, target: Path) -> None:
     """Copy what buildx knows about the user's builders."""
-    chosen = environment.variables.get("BUILDX_CONFIG")
-    source = environment.cwd / chosen if chosen else user / "buildx"
+    chosen = run.environment.variables.get("BUILDX_CONFIG")
+    source = run.environment.cwd / chosen if chosen else user / "buildx"
     target.mkdir(mode=0o700)
     for name in _BUILDX_STATE:
-        if (source / name).is_dir():
-            _copy_folder(source / name, target / name)
-        elif (source / name).is_file():
-            _write(target / name, (source / name).read_text())
-    _write(target / _NODE_ID, _node_id(environment, source))
+        try:
+            _copy_state(source / name, target / name)
+        except OSError as error:
+            run.warn(f"{error.filename or source} cannot be read, so no builder in it is known")
+    _write(target / _NODE_ID, _node_id(run.environment, source))
 
 
-def _copy_folder(source: Path, target: Path) -> None:
-    target.mkdir(mode=0o700)
-    for entry in source.iterdir():
-        if entry.is_dir():
-            _copy_folder(entry, target / entry.name)
-        else:
-            # Another buildx may be rewriting its state: what has just gone was not needed.
-            with suppress(FileNotFoundError):
-                _write(target / entry.name, entry.read_text())
+def _copy_state(source: Path, target: Path) -> None:
+    if source.is_dir():
+        target.mkdir(mode=0o700)
+        for entry in source.iterdir():
+            _copy_state(entry, target / entry.name)
+    else:
+        # Another buildx may be rewriting its state: what has just gone was not needed.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            _write(target, source.read_bytes())
 
 
-def _node_id(environment: Environment, source: Path) -> str:
+def _node_id(environment: Environment, source: Path) -> bytes:
     """Who this client is to BuildKit, which keeps the last build context per client.
 
     Without the user's own id, one that is kept in the cache folder: with a new one for each run,
@@ -189,10 +188,10 @@ def _node_id(environment: Environment, source: Path) -> str:
     """
     for path in (source / _NODE_ID, environment.cache / "buildx-node-id"):
         with suppress(OSError):
-            found = path.read_text().strip()
+            found = path.read_bytes().strip()
             if found:
                 return found
-    made = secrets.token_hex(8)
+    made = secrets.token_hex(8).encode()
     with suppress(OSError):
         make_private(environment.cache)
         _write(environment.cache / "buildx-node-id", made)
@@ -229,17 +228,17 @@ def _certificates(tls: TlsFiles, folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
-def _remove(path: Path) -> None:
+def _remove(run: Run, path: Path) -> None:
     """Remove the folder; a command that is still dying may write a file meanwhile."""
     for _ in range(3):
         with suppress(OSError):
             shutil.rmtree(path)
             return
-    if path.exists():
-        raise BackendUnavailableError(f"{path}, which holds credentials, cannot be removed")
+    # The run's own folder goes when the run ends; an error here would hide why the block ended.
+    run.warn(f"{path}, which holds credentials, could not be removed")

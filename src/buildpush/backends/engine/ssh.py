@@ -87,7 +87,12 @@ def bridge(
                 relay.start()
 
     try:
-        listener.bind(str(made.path))
+        try:
+            listener.bind(str(made.path))
+        except OSError as error:
+            raise BackendUnavailableError(
+                f"{made.path} cannot be a socket: {error}", hint="set TMPDIR to a shorter path"
+            ) from error
         listener.listen()
         threads.append(threading.Thread(target=serve, daemon=True))
         threads[0].start()

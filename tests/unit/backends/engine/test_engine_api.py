@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from buildpush.backends.engine import Endpoint, TlsFiles
+from buildpush.backends.engine import api as module
 from buildpush.backends.engine.api import EngineApi, EngineInfo, EngineVersion
 from buildpush.errors import (
     BackendUnavailableError,
@@ -174,6 +175,17 @@ def test_a_refusal_need_not_be_json(engine: Any, api: EngineApi, body: bytes, sa
         api.call("GET", "/x")
 
     assert caught.value.message.endswith(said)
+
+
+def test_an_answer_that_is_too_large(
+    engine: Any, api: EngineApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is not cut off in silence."""
+    monkeypatch.setattr(module, "_LIMIT", 3)
+    engine.say(b"1234")
+
+    with pytest.raises(BuildError, match="GET /x exceeds"):
+        api.call("GET", "/x")
 
 
 # --- streams ---

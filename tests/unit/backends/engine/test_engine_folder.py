@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from buildpush.backends.engine import Endpoint, TlsFiles, buildx_plugin, client_folder, folder
-from buildpush.errors import BackendUnavailableError
+from buildpush.events import Warned
 from buildpush.runtime import CancelToken, Environment, Run
 from buildpush.testing import RecordingSink, snapshot_tree
 
@@ -25,14 +25,23 @@ def docker(environment: Environment) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, environment: Environment) -> Run:
+def sink() -> RecordingSink:
+    return RecordingSink()
+
+
+@pytest.fixture
+def run(tmp_path: Path, environment: Environment, sink: RecordingSink) -> Run:
     (tmp_path / "work").mkdir()
     return Run(
         workdir=tmp_path / "work",
         cancel=CancelToken(),
-        sink=RecordingSink(),
+        sink=sink,
         environment=environment,
     )
+
+
+def warnings(sink: RecordingSink) -> list[str]:
+    return [event.message for event in sink.events if isinstance(event, Warned)]
 
 
 def having(run: Run, **variables: str) -> Run:
@@ -209,20 +218,33 @@ def test_the_folder_is_removed_when_the_command_fails(run: Run) -> None:
 
 
 def test_a_folder_that_cannot_be_removed_is_said(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Since logins are in it."""
+    """Since logins are in it; but the block's own error counts."""
 
     def refuse(_: Path) -> None:
         raise PermissionError
 
     monkeypatch.setattr(folder.shutil, "rmtree", refuse)
 
-    with (
-        pytest.raises(BackendUnavailableError, match="cannot be removed"),
-        client_folder(run, config="{}"),
-    ):
-        pass
+    with pytest.raises(ZeroDivisionError), client_folder(run, config="{}"):
+        raise ZeroDivisionError
+
+    assert "could not be removed" in warnings(sink)[0]
+
+
+def test_builders_that_cannot_be_read_are_a_warning(
+    run: Run, sink: RecordingSink, docker: Path
+) -> None:
+    """A loop of links stands for another user's files."""
+    (docker / "buildx" / "instances").mkdir(parents=True)
+    (docker / "buildx" / "instances" / "ci").symlink_to("ci")
+    (docker / "buildx" / "current").write_text("x")
+
+    with client_folder(run, config="{}") as made:
+        assert (made.path / "buildx" / "current").read_text() == "x"
+
+    assert f"{docker}/buildx/instances/ci cannot be read" in warnings(sink)[0]
 
 
 # --- the engine that is addressed ---

@@ -139,3 +139,16 @@ def test_without_ssh(endpoint: Endpoint, environment: Environment) -> None:
         pytest.raises(BackendUnavailableError, match="ssh is not installed"),
     ):
         api.version()
+
+
+def test_a_temporary_folder_with_too_long_a_name(
+    endpoint: Endpoint, environment: Environment, tmp_path: Path
+) -> None:
+    """A socket's path has at most 107 bytes."""
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+
+    with pytest.raises(BackendUnavailableError, match="cannot be a socket"):
+        EngineApi(endpoint, cancel=CancelToken(), environment=evolve(environment, temporary=deep))
+
+    assert list(deep.iterdir()) == []
