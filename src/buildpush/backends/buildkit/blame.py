@@ -24,6 +24,7 @@ __all__ = ["evidence_for", "find_instruction", "find_lines", "is_excerpt", "quot
 _PLACE: Final = re.compile(r"(.+):(\d+)")
 _RULER: Final = re.compile(r"-{8,}")
 _QUOTED: Final = re.compile(r"\s*(\d+) \| (>>>)?.*")
+_RECAP: Final = re.compile(r"------| > .*:")
 _ON_LINE: Final = re.compile(r"parse error(?: on)? line (\d+)", re.IGNORECASE)
 _NAME: Final = re.compile(
     r"\[(?:(?P<platform>\w+/[\w/]+) )?(?:(?P<stage>\S+) +)?(?P<number>\d+)/\d+\] (?P<text>.*)",
@@ -59,7 +60,7 @@ def find_lines(dockerfile: Dockerfile, said: Sequence[str], vertex: Vertex | Non
     instruction = find_instruction(dockerfile, vertex.name)
     if instruction is not None:
         return instruction.lines
-    return _from_source(dockerfile, vertex.name)
+    return _from_source(dockerfile, vertex.name) or _trigger(dockerfile, vertex.name)
 
 
 def quoted_source(said: Sequence[str]) -> Lines | None:
@@ -82,8 +83,8 @@ def quoted_source(said: Sequence[str]) -> Lines | None:
 
 
 def is_excerpt(line: str) -> bool:
-    """Whether *line* belongs to the excerpt of the Dockerfile that BuildKit shows."""
-    return any(form.fullmatch(line) for form in (_PLACE, _RULER, _QUOTED))
+    """Whether *line* only repeats: the Dockerfile, or which vertex it was."""
+    return any(form.fullmatch(line) for form in (_PLACE, _RULER, _QUOTED, _RECAP))
 
 
 def find_instruction(dockerfile: Dockerfile, name: str) -> Instruction | None:
@@ -126,10 +127,11 @@ def _fits(instruction: Instruction, keyword: str, text: str) -> bool:
     written = _words(instruction.text)
     shown = _words(text)
     if "$" in instruction.text:
-        before = written.partition("$")[0].rstrip("\"'{ ")
+        before = written.partition("$")[0].rstrip("\"' ")
         return shown.startswith(before)
-    # A here-document is shown by its first line only.
-    return written == shown or "<<" in instruction.text
+    # A here-document is shown by the beginning of its first line only.
+    before, marker, _ = written.partition("<<")
+    return written == shown or (bool(marker) and shown.startswith(f"{before}<<"))
 
 
 def _words(text: str) -> str:
@@ -153,6 +155,13 @@ def _from_source(dockerfile: Dockerfile, name: str) -> Lines | None:
             if isinstance(instruction, Copy) and _same_image(instruction.from_stage, wanted):
                 return instruction.lines
     return None
+
+
+def _trigger(dockerfile: Dockerfile, name: str) -> Lines | None:
+    """The FROM that brought the vertex *name*: an ONBUILD of its image is in no line of ours."""
+    found = _NAME.fullmatch(name)
+    stages = _stages(dockerfile, found["stage"] or "") if found is not None else []
+    return stages[0].base.lines if stages else None
 
 
 def _same_image(written: str, wanted: str) -> bool:

@@ -168,7 +168,8 @@ class RawJson:
             return
         work = self._work(vertex.digest)
         if vertex.group is None:
-            work.cached, work.error = vertex.cached, vertex.error
+            # What was found in a cache is opened again for its layer to be pulled: still a hit.
+            work.cached, work.error = work.cached or vertex.cached, vertex.error
         else:
             work.cached = vertex.cached and (known is None or work.cached)
             work.error = work.error or vertex.error
