@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
@@ -22,6 +23,8 @@ from . import CancelToken, Run
 GRACE_SECONDS: Final = 2.0
 TAIL_LINES: Final = 40
 LINE_LIMIT: Final = 1 << 16
+_CHUNK: Final = 1 << 16
+_LINE_ENDS: Final = re.compile(rb"[\r\n]")
 _SWEEP_LOOKS: Final = 200
 _SWEEP_PAUSE: Final = 0.01
 
@@ -173,20 +176,21 @@ def run_command(
 ) -> Completed:
     """Run *argv* to its end, or until the run is cancelled, which raises the reason.
 
-    Each redacted line goes to *on_line* (called from two threads); the last 40 lines go into
-    the evidence. Without *on_line*, stdout is collected and returned instead. A line of more than
-    *line_limit* bytes arrives in pieces of that size. *verbatim* gives *on_line* what was written,
-    secrets and all: for lines that are to be parsed, of which a redacted one may be broken.
+    Each redacted line goes to *on_line* (called from two threads) as soon as it is ended, by a
+    line feed or by a carriage return, as progress is; the last 40 lines go into the evidence.
+    Without *on_line*, stdout is collected and returned instead. A line of more than *line_limit*
+    bytes arrives in pieces of that size. *verbatim* gives *on_line* what was written, secrets
+    and all: for lines that are to be parsed, of which a redacted one may be broken.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     collected: list[bytes] = []
 
     def pump(pipe: IO[bytes], stream: Stream) -> None:
-        for raw in iter(lambda: pipe.readline(line_limit), b""):
-            if on_line is None and stream == "stdout":
-                collected.append(raw)
-                continue
-            text = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if on_line is None and stream == "stdout":
+            collected.extend(_chunks(pipe))
+            return
+        for raw in _lines(_chunks(pipe), line_limit):
+            text = raw.decode("utf-8", "replace")
             line = run.redact(text)
             tail.append(line)
             if on_line is not None:
@@ -217,3 +221,42 @@ def run_command(
         ),
         stdout=b"".join(collected),
     )
+
+
+def _chunks(pipe: IO[bytes]) -> Iterator[bytes]:
+    """What comes out of *pipe*, as it comes."""
+    while chunk := os.read(pipe.fileno(), _CHUNK):
+        yield chunk
+
+
+def _lines(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The lines of *chunks* without their ends, which are LF, CR LF or CR.
+
+    What carriage returns would leave empty is no line.
+    """
+    pending = bytearray()
+    returned = False
+    for chunk in chunks:
+        start = 0
+        for end in _LINE_ENDS.finditer(chunk):
+            pending += chunk[start : end.start()]
+            start = end.end()
+            feed = end.group() == b"\n"
+            if pending or (feed and not returned):
+                yield from _pieces(pending, limit)
+            returned = not feed and (returned or bool(pending))
+            pending.clear()
+        pending += chunk[start:]
+        if len(pending) >= limit:
+            whole = len(pending) - len(pending) % limit
+            yield from _pieces(pending[:whole], limit)
+            del pending[:whole]
+            returned = not pending
+    if pending:
+        yield bytes(pending)
+
+
+def _pieces(line: bytearray, limit: int) -> Iterator[bytes]:
+    yield bytes(line[:limit])
+    for start in range(limit, len(line), limit):
+        yield bytes(line[start : start + limit])

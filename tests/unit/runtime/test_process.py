@@ -177,3 +177,31 @@ def test_verbatim_lines_are_redacted_in_the_evidence_only(run: Run) -> None:
     )
 
     assert (lines, done.evidence.tail) == (['{"name": 1}'], ('{"***": 1}',))
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        (r"a\nb", ["a", "b"]),
+        (r"a\r\nb\r\n", ["a", "b"]),
+        (r"10%%\r20%%\r\nend\n", ["10%", "20%", "end"]),
+        (r"a\r\n\r\n\n", ["a", "", ""]),
+        (r"\r\r\na", ["", "a"]),
+        (r"abcdefg\nhi", ["abc", "def", "g", "hi"]),
+        (r"abcdef\ng", ["abc", "def", "g"]),
+    ],
+)
+def test_where_lines_end(run: Run, printed: str, expected: list[str]) -> None:
+    """At line feeds and carriage returns, and at the limit, which is three here."""
+    limit = 3 if "abc" in printed else 100
+    lines: list[str] = []
+
+    run_command(
+        ("printf", printed),
+        run=run,
+        env=ENV,
+        on_line=lambda _, line: lines.append(line),
+        line_limit=limit,
+    )
+
+    assert lines == expected

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from attrs import define, field
+
 from ...errors import BackendUnavailableError, BuildpushError, StepTimeoutError
 from ...events import Event, Stream, ignore
 from ...runtime import CancelToken, Deadline, Environment, Run
@@ -50,26 +52,13 @@ def converse(
     raises the run's reason. Raises `BackendUnavailableError` when *argv* cannot be started, and
     what the translator raised, after the command has ended.
     """
-    lock = threading.Lock()
-    broken: list[Exception] = []
-
-    def on_line(stream: Stream, text: str) -> None:
-        with lock:
-            if broken:
-                return  # the pipes are still drained, so that the command can end
-            try:
-                for line in _visible(text):
-                    for event in translator.line(stream, line, run.now):
-                        run.emit(event)
-            except Exception as error:  # noqa: BLE001 - raised below, by the caller's thread
-                broken.append(error)
-
+    talk = _Conversation(translator, run)
     try:
         done = run_command(
             argv,
             run=run,
             env=env,
-            on_line=on_line,
+            on_line=talk.hear,
             cwd=cwd,
             stdin=stdin,
             line_limit=LINE_LIMIT,
@@ -80,19 +69,37 @@ def converse(
     except OSError as error:
         raise _unstartable(argv, error) from error
     finally:
-        with lock:
-            for event in translator.finish(run.now):
-                run.emit(event)
-    if broken:
-        raise broken[0]
+        talk.end()
+    if talk.error is not None:
+        raise talk.error
     return done
 
 
-def _visible(text: str) -> list[str]:
-    """A line as lines of a log: what a carriage return would overwrite is a line of its own."""
-    if "\r" not in text:
-        return [text]
-    return [piece for piece in text.split("\r") if piece] or [""]
+@define(eq=False)
+class _Conversation:
+    """One command's lines, from two threads, through one translator."""
+
+    translator: Translator
+    run: Run
+    error: Exception | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def hear(self, stream: Stream, line: str) -> None:
+        with self._lock:
+            if self._ended or self.error is not None:
+                return  # the pipes are still drained, so that the command can end
+            try:
+                for event in self.translator.line(stream, line, self.run.now):
+                    self.run.emit(event)
+            except Exception as error:  # noqa: BLE001 - raised by the caller's thread
+                self.error = error
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            for event in self.translator.finish(self.run.now):
+                self.run.emit(event)
 
 
 def question(

@@ -66,7 +66,8 @@ def test_the_translator_has_one_thread_at_a_time(run: Run, sink: RecordingSink) 
     assert lines(sink) == lines(sink, "stderr") == [str(i) for i in range(500)]
 
 
-def test_an_event_is_there_while_the_command_runs(run: Run) -> None:
+@pytest.mark.parametrize("end", ["\\n", "\\r"])
+def test_an_event_is_there_while_the_command_runs(run: Run, end: str) -> None:
     """The command waits for a file that the first event makes."""
     answer = run.workdir / "answer"
 
@@ -76,7 +77,7 @@ def test_an_event_is_there_while_the_command_runs(run: Run) -> None:
             answer.touch()
             yield from ()
 
-    argv = ("sh", "-c", f"echo first; until [ -e {answer} ]; do sleep 0.01; done; exit 3")
+    argv = ("sh", "-c", f"printf 'first{end}'; until [ -e {answer} ]; do sleep 0.01; done; exit 3")
     env = run.environment.variables
 
     assert converse(argv, Answering(), run=run, env=env).exit_code == 3
@@ -96,7 +97,7 @@ def test_an_event_is_there_while_the_command_runs(run: Run) -> None:
     ],
 )
 def test_odd_bytes(run: Run, sink: RecordingSink, printed: str, expected: list[str]) -> None:
-    """Only a line feed ends a line; a carriage return begins a line that overwrites."""
+    """A line feed ends a line, and so does a carriage return, which progress ends with."""
     shell(run, f"printf '{printed}'")
 
     assert lines(sink) == expected
