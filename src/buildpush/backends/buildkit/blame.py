@@ -27,11 +27,11 @@ _QUOTED: Final = re.compile(r"\s*(\d+) \| (>>>)?.*")
 _RECAP: Final = re.compile(r"------| > .*:")
 _ON_LINE: Final = re.compile(r"parse error(?: on)? line (\d+)", re.IGNORECASE)
 _NAME: Final = re.compile(
-    r"\[(?:(?P<platform>\w+/[\w/]+) )?(?:(?P<stage>\S+) +)?(?P<number>\d+)/\d+\] (?P<text>.*)",
+    r"\[(?:(?P<before>[^\]]*\S) +)?(?P<number>\d+)/\d+\] (?P<text>.*)",
     re.DOTALL,
 )
 _IMAGE: Final = re.compile(
-    r"(?:\[internal\] load metadata for|resolve image config for(?: docker-image://)?|FROM)"
+    r"(?:load metadata for|resolve image config for(?: docker-image://)?|FROM)"
     r" ?(?P<image>[^\s@]+)"
 )
 
@@ -97,7 +97,7 @@ def find_instruction(dockerfile: Dockerfile, name: str) -> Instruction | None:
         return None
     keyword = found["text"].partition(" ")[0].upper()
     number = int(found["number"])
-    for stage in _stages(dockerfile, found["stage"] or ""):
+    for stage in _stages(dockerfile, found["before"] or ""):
         counted = [i for i in stage.instructions if isinstance(i, Run | Copy | Add | Workdir)]
         # A stage that begins with scratch or with another stage has no vertex for its FROM.
         for offset in (2, 1):
@@ -110,14 +110,19 @@ def find_instruction(dockerfile: Dockerfile, name: str) -> Instruction | None:
     return None
 
 
-def _stages(dockerfile: Dockerfile, name: str) -> list[Stage]:
-    """The stages that BuildKit may call *name*: all of them, from the last, when it has none."""
-    if not name:
-        return list(reversed(dockerfile.stages))
+def _stages(dockerfile: Dockerfile, before: str) -> list[Stage]:
+    """The stages that may be meant: BuildKit names a node, a platform, a stage, or none of them.
+
+    All of them, from the last, where no name is a stage's.
+    """
+    name = before.rpartition(" ")[2]
     number = name.removeprefix("stage-")
-    return [
-        s for s in dockerfile.stages if name in (s.base.name, s.name) or number == str(s.index)
+    named = [
+        stage
+        for stage in dockerfile.stages
+        if name and (name in (stage.base.name, stage.name) or number == str(stage.index))
     ]
+    return named or list(reversed(dockerfile.stages))
 
 
 def _fits(instruction: Instruction, keyword: str, text: str) -> bool:
@@ -160,7 +165,7 @@ def _from_source(dockerfile: Dockerfile, name: str) -> Lines | None:
 def _trigger(dockerfile: Dockerfile, name: str) -> Lines | None:
     """The FROM that brought the vertex *name*: an ONBUILD of its image is in no line of ours."""
     found = _NAME.fullmatch(name)
-    stages = _stages(dockerfile, found["stage"] or "") if found is not None else []
+    stages = _stages(dockerfile, found["before"] or "") if found is not None else []
     return stages[0].base.lines if stages else None
 
 

@@ -29,12 +29,17 @@ from ...plan import BuildRequest
 from ...runtime.process import Completed
 from .blame import evidence_for, find_instruction, find_lines, is_excerpt
 from .refusals import registry_error
-from .vertices import TAIL_LINES, Account, Vertex, is_cancelled
+from .vertices import (
+    TAIL_LINES,
+    Account,
+    Vertex,
+    exports_cache,
+    imported_cache,
+    is_cancelled,
+)
 
 __all__ = ["build_error", "cache_error"]
 
-_IMPORT: Final = "importing cache manifest from "
-_EXPORT: Final = "exporting cache"
 _FIRST_WORDS: Final = re.compile(
     r"(?:ERROR: |error: |failed to build: |failed to solve(?: with frontend \S+)?: "
     r"|failed to create LLB definition: |rpc error: code = \w+ desc = )+"
@@ -141,11 +146,11 @@ def cache_error(
     *faults* are a translator's ``cache_faults``. BuildKit itself never fails for such a cache.
     """
     for name, said in faults:
-        place = name.removeprefix(_IMPORT)
+        place = imported_cache(name)
         for cache in request.cache_from:
             reference = cache.attributes.get("ref", "")
             same = place in (reference, f"{reference}:latest") or place.startswith(cache.type)
-            if cache.required and name.startswith(_IMPORT) and same:
+            if cache.required and place and same:
                 what = f"the cache {reference or cache.type} could not be read"
                 return registry_error(what, redact(said))
     return None
@@ -164,7 +169,7 @@ def _guilty(account: Account, text: str) -> Vertex | None:
     failed = [
         vertex
         for vertex in account.vertices
-        if vertex.error and not is_cancelled(vertex.error) and not vertex.name.startswith(_IMPORT)
+        if vertex.error and not is_cancelled(vertex.error) and not imported_cache(vertex.name)
     ]
     for vertex in failed:
         first = vertex.error.partition("\n")[0]
@@ -277,13 +282,13 @@ def _registry(failure: _Failure) -> Iterator[BuildpushError]:
     pushed = re.match(r"failed to push (\S+): (.*)", text, re.DOTALL)
     resolved = re.search(r"failed to resolve source metadata for (\S+): (.*)", text, re.DOTALL)
     loaded = re.match(
-        r"(?:\[internal\] load metadata for |resolve image config for (?:docker-image://)?"
-        r"|(?:\[[^\]]*\] )?FROM )(\S+)",
+        r"(?:\[[^\]]*\] )?(?:load metadata for|resolve image config for(?: docker-image:/)?|FROM)"
+        r"[ /](\S+)",
         name,
     )
     if pushed:
         subject, why = f"pushing {pushed[1]} failed", pushed[2]
-    elif name.startswith(_EXPORT):
+    elif exports_cache(name):
         subject, why = "the cache could not be written", text
     elif resolved:
         subject, why = f"the image {resolved[1]} could not be read", resolved[2]

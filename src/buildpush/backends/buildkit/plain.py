@@ -16,7 +16,7 @@ from attrs import define, field
 
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from .rawjson import CLIENT_TASK
-from .vertices import TAIL_LINES, Vertex, is_cancelled
+from .vertices import TAIL_LINES, Vertex, exports_cache, imported_cache, is_cancelled
 
 __all__ = ["PlainProgress"]
 
@@ -28,7 +28,6 @@ _END: Final = re.compile(r"(DONE)(?: \d+\.\d+s)?|(CACHED)|(CANCELED)|ERROR: (.*)
 _GLUED: Final = re.compile(r"(.*)(#\d+ (?:DONE(?: \d+\.\d+s)?|CACHED))", re.DOTALL)
 _SIZE: Final = re.compile(r"(.+?) (\d+(?:\.\d+)?)([kMGT]?)B(?: / (\d+(?:\.\d+)?)([kMGT]?)B)?\b.*")
 _UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_IMPORT: Final = ("importing cache manifest from ", "exporting cache")
 
 
 @define(eq=False, kw_only=True)
@@ -146,7 +145,8 @@ class PlainProgress:
         yield from work.start(at)
         work.cached = ended[2] is not None
         work.error = "context canceled" if ended[3] else (ended[4] or "")
-        if work.error and work.name.startswith(_IMPORT) and not is_cancelled(work.error):
+        about_cache = bool(imported_cache(work.name)) or exports_cache(work.name)
+        if work.error and about_cache and not is_cancelled(work.error):
             self.cache_faults.append((work.name, work.error))
             self.warnings.append(f"{work.name}: {work.error}")
             yield Warned(at=at, message=self.warnings[-1])

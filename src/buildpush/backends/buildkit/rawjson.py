@@ -11,7 +11,14 @@ from attrs import define, field
 
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from . import wire
-from .vertices import TAIL_LINES, Vertex, is_cancelled, title_of
+from .vertices import (
+    TAIL_LINES,
+    Vertex,
+    exports_cache,
+    imported_cache,
+    is_cancelled,
+    title_of,
+)
 
 __all__ = ["CLIENT_TASK", "RawJson"]
 
@@ -22,8 +29,6 @@ _PROGRESS_SECONDS: Final = 0.1
 # BuildKit closes and opens a vertex again within milliseconds; only after this it has ended.
 _LINGER_SECONDS: Final = 0.05
 _SAID_LINES: Final = 200
-_IMPORT: Final = "importing cache manifest from "
-_EXPORT: Final = "exporting cache to "
 
 
 @define(eq=False)
@@ -181,7 +186,8 @@ class RawJson:
             yield from self._cache_fault(vertex)
 
     def _cache_fault(self, vertex: wire.Vertex) -> Iterator[Event]:
-        if vertex.name.startswith((_IMPORT, _EXPORT)) and not is_cancelled(vertex.error):
+        about_cache = bool(imported_cache(vertex.name)) or exports_cache(vertex.name)
+        if about_cache and not is_cancelled(vertex.error):
             self.cache_faults.append((vertex.name, vertex.error))
             yield from self._warn(f"{vertex.name}: {vertex.error}", self._clock.now)
 

@@ -12,22 +12,50 @@ from attrs import define, field
 
 from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted
 
-__all__ = ["TAIL_LINES", "Account", "Output", "Vertex", "is_cancelled", "title_of"]
+__all__ = [
+    "TAIL_LINES",
+    "Account",
+    "Output",
+    "Vertex",
+    "exports_cache",
+    "imported_cache",
+    "is_cancelled",
+    "title_of",
+]
 
 TAIL_LINES: Final = 40
 _ERROR_LINES: Final = 15
 _CLIPPED: Final = re.compile(r"\[output clipped, log limit \S+ reached\]")
 _TITLE_LENGTH: Final = 160
+# Builders of several nodes put the node's name before everything else, in brackets.
+_IMPORT: Final = re.compile(r"(?:\[[^\]]*\] )?importing cache manifest from (.*)")
+_EXPORT: Final = re.compile(r"(?:\[[^\]]*\] )?exporting cache(?: to)? .*")
+_INTERNAL: Final = re.compile(r"\[(?:(.*) )?internal\] ")
 _DIGEST: Final = re.compile(r"@(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
 def title_of(name: str) -> str:
     """*name* as a line for people: without ``[internal]``, full digests and further lines."""
     first, _, more = name.strip().partition("\n")
-    title = _DIGEST.sub(r"@\1", first.removeprefix("[internal] ").strip())
+    internal = _INTERNAL.match(first)
+    if internal is not None:
+        where = f"[{internal[1]}] " if internal[1] else ""
+        first = where + first[internal.end() :]
+    title = _DIGEST.sub(r"@\1", first.strip())
     if more or len(title) > _TITLE_LENGTH:
         title = f"{title[:_TITLE_LENGTH]} …"
     return title
+
+
+def imported_cache(name: str) -> str:
+    """Which cache the vertex *name* reads: BuildKit's name of it, or nothing."""
+    found = _IMPORT.fullmatch(name)
+    return found[1] if found is not None else ""
+
+
+def exports_cache(name: str) -> bool:
+    """Whether the vertex *name* writes a cache."""
+    return _EXPORT.fullmatch(name) is not None
 
 
 def is_cancelled(error: str) -> bool:

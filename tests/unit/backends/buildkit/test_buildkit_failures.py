@@ -90,7 +90,9 @@ def failed(*said: str, name: str = "", error: str = "", **fields: Any) -> Buildp
         ("[stage-1 6/6] RUN <<EOF (b)", 8),
         ("[bare 1/1] COPY c /", 12),
         ("[more 1/1] ADD d /", 14),
-        ("[nosuch 1/1] RUN a", None),
+        ("[node0 linux/arm64 one 2/2] RUN a", 2),
+        ("[node0 2/5] RUN a", 4),
+        ("[nosuch 1/1] RUN b", None),
         ("[stage-1 9/9] RUN unheard of", None),
         ("exporting to image", None),
     ],
@@ -243,6 +245,7 @@ def test_a_registrys_refusal(said: str, kind: type[BuildpushError]) -> None:
         (Cache(type="registry", attributes={"ref": "r.io/c:1"}), "r.io/c:1", False),
         (Cache(type="registry", attributes={"ref": "r.io/d:1"}, required=True), "r.io/c:1", False),
         (Cache(type="local", attributes={"src": "/c"}, required=True), "local:123", True),
+        (Cache(type="gha", required=True), "gha:scope", True),
     ],
 )
 def test_a_required_cache_must_be_read(cache: Cache, fault: str, fails: bool) -> None:

@@ -265,10 +265,11 @@ def test_without_a_failing_step_the_tail_is_the_clients() -> None:
     assert translator.tail == ("ERROR: no",)
 
 
-def test_a_cache_that_cannot_be_read_is_a_warning() -> None:
+@pytest.mark.parametrize("node", ["", "[node0] "])
+def test_a_cache_that_cannot_be_read_is_a_warning(node: str) -> None:
     """The build goes on, and somebody may have required it."""
     translator = RawJson()
-    name = "importing cache manifest from r.example/c:1"
+    name = f"{node}importing cache manifest from r.example/c:1"
 
     events = feed(translator, vertexes=[vertex(name=name, started=1, completed=2, error="no")])
 
@@ -280,6 +281,7 @@ def test_a_cache_that_cannot_be_read_is_a_warning() -> None:
     ("name", "title"),
     [
         ("[internal] load .dockerignore", "load .dockerignore"),
+        ("[linux/arm64 internal] load metadata for a", "[linux/arm64] load metadata for a"),
         ("[1/2] FROM a@sha256:" + "0" * 64, "[1/2] FROM a@sha256:000000000000"),
         ("[2/2] RUN <<EOF (a...)", "[2/2] RUN <<EOF (a...)"),
         ("RUN echo 'a\nb'", "RUN echo 'a …"),
