@@ -60,7 +60,7 @@ class Scene:
     @property
     def network(self) -> str:
         """The engines of the tests have no networks of their own."""
-        return "host" if self.backend.startswith("docker") else "default"
+        return "default" if self.backend == "buildah" else "host"
 
     def step(self, timeout: float | None = None) -> BuildAndPushStep:
         return BuildAndPushStep(
@@ -138,14 +138,14 @@ def scene(
 ) -> Iterator[Scene]:
     engine = request.getfixturevalue(ENGINES[backend])
     engine.activate(monkeypatch)
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     context = tmp_path / "context"
     context.mkdir()
     (context / "file").write_bytes(os.urandom(3 << 20))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     with LocalRegistry() as registry:
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
         base = busybox_base.push(registry.host, "base/busybox", "1")
         last = f"RUN echo started && {MARKER}" if phase == "run" else "RUN true"
         (context / "Dockerfile").write_text(f"FROM {base}\nCOPY file /\n{last}\n")
