@@ -6,19 +6,17 @@ Nothing is started and nothing is written: buildx itself writes into its folder 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 from attrs import field, frozen
-from pydantic import ValidationError
 
 from ...errors import BackendUnavailableError
 from ...runtime import Environment
 from ..engine.endpoints import Endpoint, docker_folder
-from .wire import CurrentFile, InstanceFile
+from .wire import CurrentFile, InstanceFile, parse
 
 __all__ = ["DOCKER", "Instance", "builder_folder", "find", "names"]
 
@@ -106,11 +104,10 @@ def _read(path: Path, model: type[W]) -> W | None:
         raise BackendUnavailableError(f"{path} cannot be read: {error.strerror}") from error
     if not data.strip():
         return None
-    try:
-        return model.model_validate(json.loads(data))
-    except (ValidationError, ValueError, RecursionError):
-        # `from None`: driver options may hold what is nobody's business.
+    found = parse(data, model)
+    if found is None:
         raise BackendUnavailableError(
             f"{path} is not a file that buildx wrote",
             hint="docker buildx rm the builder and create it again",
-        ) from None
+        )
+    return found

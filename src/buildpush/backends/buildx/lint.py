@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from attrs import define, field
-from pydantic import ValidationError
 
 from ...dockerfile.instructions import Dockerfile
 from ...errors import BuildError, DockerfileError, SourceEvidence
 from ...events import Event, Stream
 from ..buildkit.rawjson import RawJson
-from .wire import CheckReport, Fault
+from .wire import CheckReport, Fault, parse
 
 __all__ = ["CHECK", "Checking", "findings"]
 
@@ -47,13 +46,12 @@ def findings(report: str, dockerfile: Dockerfile) -> tuple[str, ...]:
 
     Raises `DockerfileError` where BuildKit could not read the Dockerfile to its end.
     """
-    try:
-        parsed = CheckReport.model_validate_json(report)
-    except ValidationError:
+    parsed = parse(report, CheckReport)
+    if parsed is None:
         raise BuildError(
             "buildx did not report on the Dockerfile as it was asked to",
             hint="does the builder's version of BuildKit fit buildx's?",
-        ) from None
+        )
     if parsed.error is not None:
         raise _error(parsed.error, dockerfile)
     found = sorted(parsed.warnings, key=lambda finding: finding.location.line)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-__all__ = ["CheckReport", "CurrentFile", "Fault", "Finding", "InstanceFile", "NodeFile"]
+__all__ = ["CheckReport", "CurrentFile", "Fault", "Finding", "InstanceFile", "NodeFile", "parse"]
 
 
 def _none_is_empty(value: object) -> object:
@@ -89,3 +89,14 @@ class CheckReport(_Wire):
 
     warnings: Annotated[tuple[Finding, ...], BeforeValidator(_none_is_empty)] = ()
     error: Fault | None = Field(default=None, alias="buildError")
+
+
+W = TypeVar("W", bound=_Wire)
+
+
+def parse(data: bytes | str, model: type[W]) -> W | None:
+    """*data* as a *model*; None for what is none. Nothing of it is quoted: it may hold secrets."""
+    try:
+        return model.model_validate_json(data)
+    except ValidationError:
+        return None

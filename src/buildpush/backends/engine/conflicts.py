@@ -160,7 +160,9 @@ def _kept(asked: Sequence[tuple[Want, Credential | None]]) -> Mapping[str, Crede
 def _frontends(request: BuildRequest) -> Iterator[Want]:
     """The images that BuildKit runs to read the Dockerfile, or to look into the result."""
     texts = [request.build_args.get("BUILDKIT_SYNTAX", ""), request.dockerfile.syntax or ""]
-    texts += [_SCANNER] if request.sbom else []
+    if request.sbom:
+        named = request.sbom if isinstance(request.sbom, str) else ""
+        texts.append(named.removeprefix("generator=") or _SCANNER)
     for text in filter(None, texts):
         reference = _reference(text)
         if reference is not None:
