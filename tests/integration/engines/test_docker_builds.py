@@ -196,7 +196,7 @@ def test_a_registry_that_is_not_there(
     """Is told from an image that does not exist."""
     (context / "Dockerfile").write_text("FROM 127.0.0.1:1/base:1\nRUN true\n")
 
-    with pytest.raises(RegistryUnavailableError, match="127.0.0.1:1"):
+    with pytest.raises(RegistryUnavailableError, match=r"127\.0\.0\.1:1"):
         a_step(registry, context).run(backend=DockerBackend())
 
 
@@ -259,8 +259,8 @@ def test_a_stage_is_chosen_and_the_platform_is_known(
         "# escape=\\\n"
         f"FROM --platform=$BUILDPLATFORM {base} AS tools\n"
         "ARG TARGETARCH\nARG BUILDPLATFORM\n"
-        "RUN echo for $TARGETARCH on $BUILDPLATFORM > /said\n"
-        f"FROM {base} AS app\nCOPY --from=tools /said /said\nRUN cat /said\n"
+        f"RUN echo {context}; echo for $TARGETARCH on $BUILDPLATFORM > /said\n"
+        f"FROM {base} AS app\nCOPY --from=tools /said /said\nRUN echo {context}; cat /said\n"
         f"FROM {base} AS last\nRUN exit 9\n"
     )
     sink = RecordingSink()
@@ -313,7 +313,7 @@ def test_each_account_does_its_own(
             for request in registry.requests
             if request.path.startswith("/v2/") and request.status < 400 and request.principal
         }
-        refused = [r for r in registry.requests if r.status == 403]
+        refused = [r for r in registry.requests if r.status == 403 and "mount=" not in r.query]
     assert {("one", "one"), ("two", "two"), ("acme", "pusher")} == seen
     assert refused == []
 
@@ -331,14 +331,11 @@ def test_a_push_that_is_refused_is_an_error(
 ) -> None:
     """Whatever words the daemon has for it."""
     rights = {"reader": {("", "pull")}}
-    with LocalRegistry(
-        auth="basic", users={"reader": "right"}, permissions=rights, anonymous_pull=True
-    ) as registry:
-        put(busybox_base, registry, "library/base")
-        (context / "Dockerfile").write_text(f"FROM {registry.reference('library/base:1')}\n")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY file /\n")
+    with LocalRegistry(auth="basic", users={"reader": "right"}, permissions=rights) as registry:
         credential = Credential(username="reader", password=password or "right")
-        keychain = StaticKeychain(prefix=registry.host, credential=credential, access="push")
-        step = a_step(registry, context, auth=[keychain], delivery="direct", retries=0)
+        auth = [StaticKeychain(prefix=registry.host, credential=credential)]
+        step = a_step(registry, context, auth=auth, delivery="direct", retries=0)
 
         with pytest.raises(AuthError) as caught:
             step.run(backend=DockerBackend())

@@ -36,20 +36,22 @@ class DockerBackend:
 
         Raises `BackendUnavailableError` when no daemon answers, with every place looked at.
         """
-        from .features import features, notes, platforms, remarks, slow_export
+        from .features import features, platforms, remarks
         from .ways import examine
 
         setup = examine(Environment.current(), context=self._context, host=self._host)
         self._setup = setup
+        found, lacking = features(setup)
         return Capabilities(
             backend="docker",
             version=setup.version.version,
-            features=features(setup),
+            features=found,
             platforms=platforms(setup),
             needs_daemon=True,
-            notes=notes(setup),
+            notes=lacking,
             remarks=remarks(setup),
-            slow_export=slow_export(setup),
+            # Of a daemon's own image, all layers are saved, those of the base image too.
+            slow_export="with a base",
         )
 
     def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:

@@ -64,7 +64,10 @@ class _Work:
         request = self.request
         for wanted in self.accounts.first:
             images.pull(self.api, wanted, self.keychain, self.run, retries=request.retries)
-        image = self._build()
+        client = self._client()
+        if client is not None and client.must_export:
+            return client.export()
+        image = self._build(client)
         with self._nameless_removed(image):
             if request.delivery is Delivery.LAYOUT:
                 return self._export(image)
@@ -78,10 +81,10 @@ class _Work:
                 self.run.warn(f"{error.message}: buildpush pushes instead of the daemon")
                 return self._export(image)
 
-    def _build(self) -> str:
+    def _build(self, client: BuildKitClient | None) -> str:
         request = self.request
-        if self.setup.way is not Way.CLASSIC:
-            return self._client().load()
+        if client is not None:
+            return client.load()
         self._pull_caches()
         image = classic.build(self.api, request, self.accounts.wants, self.keychain, self.run)
         for reference in request.references:
@@ -99,7 +102,9 @@ class _Work:
                     raise
                 self.run.warn(f"cache_from: {error.message}")
 
-    def _client(self) -> BuildKitClient:
+    def _client(self) -> BuildKitClient | None:
+        if self.setup.way is Way.CLASSIC:
+            return None
         return BuildKitClient(
             setup=self.setup, accounts=self.accounts, keychain=self.keychain, run=self.run
         )

@@ -103,7 +103,7 @@ def build(
             for message in rest:
                 for event in stream.message(message, run.now):
                     run.emit(event)
-            done = stream.failed is None and bool(stream.image)
+            done = stream.complete and stream.failed is None
         finally:
             for event in stream.finish(run.now, failed=not done):
                 run.emit(event)

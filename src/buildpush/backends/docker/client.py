@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from attrs import evolve, field, frozen
 
@@ -13,7 +14,7 @@ from ...auth.files import docker_config
 from ...oci import Digest
 from ...plan import BuildRequest, LayoutArtifact
 from ...runtime import Run
-from ..buildkit.argv import FIRST_CLIENT, Client, Destination, argv, csv_record, environment
+from ..buildkit.argv import Destination, argv, csv_record, environment
 from ..buildkit.failures import build_error, cache_error
 from ..buildkit.plain import PlainProgress
 from ..buildkit.rawjson import RawJson
@@ -27,6 +28,8 @@ from .ways import Setup, Way
 
 __all__ = ["BuildKitClient"]
 
+_OF_OUTPUT: Final = ("--output=", "--metadata-file=", "--iidfile=")
+
 
 @frozen(kw_only=True)
 class BuildKitClient:
@@ -37,27 +40,38 @@ class BuildKitClient:
     keychain: Keychain = field(repr=False)
     run: Run
 
+    @property
+    def must_export(self) -> bool:
+        """Whether the layers are to be such as the daemon would not make them for its own store."""
+        request = self.accounts.request
+        as_usual = request.compression == "gzip" and request.compression_level is None
+        return self.setup.info.containerd_store and self.setup.way is Way.PLUGIN and not as_usual
+
     def load(self) -> str:
         """Build into the daemon's store, under the request's references; the image's id.
 
         Raises `BuildError` with evidence, and whatever else a failed build turns out to be.
         """
         request = self.accounts.request
-        plain = request if self.setup.way is Way.PLUGIN else evolve(request, local_outputs=())
         with self._folder() as folder:
-            self._build(plain, Destination(load=True), folder)
-            if self.setup.way is Way.CLI:
-                for output in request.local_outputs:
-                    self._write_files(evolve(request, local_outputs=()), output, folder)
+            self._build(evolve(request, local_outputs=()), Destination(load=True), folder)
+            for output in request.local_outputs:
+                self._write_files(request, output, folder)
             return str(self._digest(folder))
 
     def export(self) -> LayoutArtifact:
-        """Build into an OCI layout: only where the daemon has containerd's store."""
+        """Build into an OCI layout, then, out of the cache, into the daemon's store.
+
+        Not both at once: buildx then names the one's manifest in the other's index.
+        Raises what `load` raises.
+        """
         request = self.accounts.request
         layout = self.run.workdir / "docker-layout"
         with self._folder() as folder:
             with sparing(layout, request, self.keychain, self.run) as bases:
                 self._build(request, Destination(layout=layout), folder)
+            if request.references:
+                self._build(_cached(request), Destination(load=True), folder)
             return adopt(layout, request, self.keychain, self.run, bases=bases)
 
     # -- one command -------------------------------------------------------------------------
@@ -66,22 +80,21 @@ class BuildKitClient:
         config = docker_config(self.keychain, self.accounts.wants)
         return client_folder(self.run, config=config, endpoint=self.setup.endpoint)
 
-    @property
-    def _client(self) -> Client:
-        if self.setup.way is Way.CLI:
-            return FIRST_CLIENT
-        return Client(buildx=self.setup.client, store=self.setup.info.containerd_store)
-
     def _build(
         self,
         request: BuildRequest,
         destination: Destination,
         folder: ClientFolder,
         extra: tuple[str, ...] = (),
+        *,
+        alone: bool = False,
     ) -> None:
-        """Run the client to its end; raise what its failure means."""
+        """Run the client to its end; raise what its failure means.
+
+        *extra* are more arguments; *alone* when they say all about the output.
+        """
         assert self.setup.program is not None
-        client = self._client
+        client = self.setup.buildkit_client
         variables = self._variables(request, folder)
         words = argv(
             request,
@@ -91,7 +104,8 @@ class BuildKitClient:
             client=client,
             variables=folder.variables,
         )
-        command = (str(self.setup.program), *words[:-1], *extra, words[-1])
+        kept = [w for w in words[:-1] if not (alone and w.startswith(_OF_OUTPUT))]
+        command = (str(self.setup.program), *kept, *extra, words[-1])
         translator = RawJson() if client.raw_json else PlainProgress()
         completed = converse(command, translator, run=self.run, env=variables, cwd=request.context)
         if completed.exit_code:
@@ -109,9 +123,9 @@ class BuildKitClient:
 
     def _write_files(self, request: BuildRequest, output: Path, folder: ClientFolder) -> None:
         """Build again, out of the cache, for the image's plain files: one output is all it has."""
+        again = evolve(_cached(request), references=())
         files = csv_record({"type": "local", "dest": str(output)})
-        untagged = evolve(request, references=(), no_cache=False, pull=False)
-        self._build(untagged, Destination(load=True), folder, (f"--output={files}",))
+        self._build(again, Destination(load=True), folder, (f"--output={files}",), alone=True)
 
     def _digest(self, folder: ClientFolder) -> Digest:
         """What the client says it has built: an image's id, which is what the daemon calls it."""
@@ -123,3 +137,9 @@ class BuildKitClient:
 
 def _metadata(folder: ClientFolder) -> Path:
     return folder.path / "metadata"
+
+
+def _cached(request: BuildRequest) -> BuildRequest:
+    """*request*, once more, for what has just been built."""
+    again = evolve(request, local_outputs=(), no_cache=False, no_cache_filter=())
+    return evolve(again, pull=False, cache_from=(), cache_to=())

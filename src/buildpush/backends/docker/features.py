@@ -7,13 +7,14 @@ silence since docker 23; so these are features that it does not have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 from ...oci import Platform
 from ...plan import Feature
-from .ways import Setup, Way, numbers
+from ..buildkit.features import features_of, remarks_of
+from .ways import Setup, Way
 
-__all__ = ["features", "notes", "platforms", "remarks", "slow_export"]
+__all__ = ["features", "platforms", "remarks"]
 
 _BY_DAEMON: Final = frozenset({Feature.EXPORT_LAYOUT, Feature.PUSH_DIRECTLY, Feature.LOCAL_CACHE})
 _CLASSIC: Final = _BY_DAEMON | {
@@ -29,67 +30,25 @@ _CLASSIC: Final = _BY_DAEMON | {
     Feature.ADD_URL,
     Feature.CACHE_IMPORT,
 }
-_BUILDKIT: Final = frozenset(
-    {
-        Feature.RUN_MOUNTS,
-        Feature.SECRETS,
-        Feature.SSH,
-        Feature.STEP_NETWORK,
-        Feature.CUSTOM_SYNTAX,
-        Feature.EXPORT_FILES,
-        Feature.FOREIGN_PLATFORM,
-    }
-)
-_SINCE: Final[Mapping[tuple[int, ...], frozenset[Feature]]] = {
-    (23,): frozenset({Feature.HEREDOCS, Feature.COPY_FLAGS, Feature.ADD_GIT}),
-    (24,): frozenset({Feature.SOURCE_DATE_EPOCH}),
-    (26,): frozenset({Feature.REPRODUCIBLE}),
-}
-"""What came with the BuildKit of a daemon's version."""
-_BY_PLUGIN: Final = frozenset({Feature.BUILD_CONTEXTS, Feature.NO_CACHE_FILTER})
-_BY_CONTAINERD: Final = frozenset(
-    {
-        Feature.MULTI_PLATFORM,
-        Feature.ANNOTATIONS,
-        Feature.REGISTRY_CACHE,
-        Feature.CACHE_BACKENDS,
-        Feature.PROVENANCE,
-        Feature.SBOM,
-    }
-)
-"""What needs an image store that holds indexes and attestations."""
 
 
-def features(setup: Setup) -> frozenset[Feature]:
-    """What can be done with *setup*."""
+def features(setup: Setup) -> tuple[frozenset[Feature], Mapping[Feature, str]]:
+    """What can be done with *setup*, and why not the rest."""
     if setup.way is not Way.CLASSIC:
-        return _buildkit(setup)
-    squash = {Feature.SQUASH} if setup.info.experimental else set[Feature]()
-    return _CLASSIC | squash
-
-
-def _buildkit(setup: Setup) -> frozenset[Feature]:
-    """What the BuildKit of this daemon does for this client."""
-    found = _CLASSIC - {Feature.RESOURCES, Feature.NAMED_NETWORK} | _BUILDKIT
-    version = numbers(setup.version.version)
-    for first, added in _SINCE.items():
-        if version >= first:
-            found |= added
-    if setup.way is Way.PLUGIN:
-        found |= _BY_PLUGIN
-        if setup.info.containerd_store:
-            found |= _BY_CONTAINERD
-    return found
-
-
-def notes(setup: Setup) -> Mapping[Feature, str]:
-    """Why it cannot do the rest, where the table of fits has no better words."""
-    missing = frozenset(Feature) - features(setup)
-    if setup.way is Way.CLASSIC:
-        found = dict.fromkeys(missing, f"the classic builder cannot, and {setup.why}")
-        found[Feature.SQUASH] = "only with the daemon's experimental features"
-        return {feature: found[feature] for feature in missing}
-    return {}
+        found, lacking = features_of(
+            driver="docker",
+            client=setup.buildkit_client,
+            containerd_store=setup.info.containerd_store,
+            engine=setup.version.version,
+        )
+        own = _BY_DAEMON | {Feature.EXPORT_FILES}
+        return found | own, {f: why for f, why in lacking.items() if f not in own}
+    found = _CLASSIC | ({Feature.SQUASH} if setup.info.experimental else frozenset[Feature]())
+    why = f"the classic builder cannot, and {setup.why}"
+    lacking = dict.fromkeys(frozenset(Feature) - found, why)
+    if Feature.SQUASH in lacking:
+        lacking[Feature.SQUASH] = "only with the daemon's experimental features"
+    return found, lacking
 
 
 def remarks(setup: Setup) -> tuple[str, ...]:
@@ -106,12 +65,9 @@ def remarks(setup: Setup) -> tuple[str, ...]:
             f"podman {version.version} answers in docker's place: it builds and pushes by itself,"
             " and buildah is the better backend for it"
         )
+    if setup.way is not Way.CLASSIC:
+        found += remarks_of(driver="docker", engine=version.version)
     return tuple(found)
-
-
-def slow_export(setup: Setup) -> Literal["never", "with a base", "always"]:
-    """When handing over a layout takes longer than letting the daemon push."""
-    return "never" if setup.info.containerd_store else "with a base"
 
 
 def platforms(setup: Setup) -> tuple[Platform, ...]:

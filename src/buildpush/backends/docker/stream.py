@@ -36,7 +36,8 @@ _PLAIN: Final = "\x1b[0m"
 _RUNNING: Final = re.compile(r" ---> Running in ([0-9a-f]+)\n")
 _GONE: Final = re.compile(r"(?: ---> Removed|Removing) intermediate container [0-9a-f]+\n")
 _CACHED: Final = " ---> Using cache\n"
-_NOTICE: Final = re.compile(r" ---> [0-9a-f]*\n|\n|Successfully (?:built|tagged) .*\n")
+_NOTICE: Final = re.compile(r" ---> [0-9a-f]*\n|\n|Successfully tagged .*\n")
+_BUILT: Final = "Successfully built "
 _WARNING: Final = re.compile(r"(?: ---> )?\[Warning\] (.*)\n?", re.DOTALL)
 
 
@@ -94,6 +95,8 @@ class ClassicStream:
     target: str | None = None
     shift: int = 0
     image: str = field(default="", init=False)
+    complete: bool = field(default=False, init=False)
+    """Whether *image* is the whole build's, and not only a stage's."""
     failed: Failure | None = field(default=None, init=False)
     tail: deque[str] = field(factory=lambda: deque[str](maxlen=TAIL_LINES), init=False, repr=False)
     _steps: tuple[_Step, ...] = field(
@@ -181,6 +184,8 @@ class ClassicStream:
             self._container = running[1]
         elif text == _CACHED:
             self._cached = True
+        elif text.startswith(_BUILT):
+            self.complete = bool(self.image)
         elif not _NOTICE.fullmatch(text):
             yield from self._logged("stdout", text, at)
 

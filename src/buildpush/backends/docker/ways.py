@@ -19,6 +19,7 @@ from attrs import frozen
 from ...errors import BackendUnavailableError
 from ...oci import Platform
 from ...runtime import CancelToken, Environment
+from ..buildkit.argv import FIRST_CLIENT, Client
 from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import ask_all, question
 from ..engine.endpoints import Endpoint, current
@@ -60,6 +61,13 @@ class Setup:
     def platform(self) -> Platform:
         """What the daemon builds for when nobody says."""
         return Platform.of(self.version.os, self.version.arch)
+
+    @property
+    def buildkit_client(self) -> Client:
+        """The client as its arguments are made for it."""
+        if self.way is Way.CLI:
+            return FIRST_CLIENT
+        return Client(buildx=self.client, store=self.info.containerd_store)
 
 
 def examine(environment: Environment, *, context: str, host: str) -> Setup:

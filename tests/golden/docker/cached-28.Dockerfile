@@ -1,0 +1,2 @@
+FROM bpdocker/base:1
+RUN touch /a
