@@ -271,14 +271,20 @@ def _short_folder() -> Iterator[Path]:
 
 
 def _living_in(folder: Path) -> tuple[int, ...]:
-    """Shims, whose command line names the folder, and what they run, whose root lies in it."""
-    needle = f"{folder}/".encode()
+    """Shims, whose command line names the folder, and what they run, whose root lies in it.
+
+    Of processes with mounts of their own only the root tells: they may have inherited the others.
+    """
+    needle = f"{folder}/"
     ours = Path("/proc/self/ns/mnt").stat().st_ino
     found: list[int] = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            elsewhere = (entry / "ns" / "mnt").stat().st_ino != ours
-            text = (entry / ("mountinfo" if elsewhere else "cmdline")).read_bytes()
+            if (entry / "ns" / "mnt").stat().st_ino != ours:
+                lines = (entry / "mountinfo").read_text(errors="replace").splitlines()
+                text = " ".join(line for line in lines if line.split()[4] == "/")
+            else:
+                text = (entry / "cmdline").read_text(errors="replace")
             if needle in text and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
     return tuple(found)
