@@ -177,7 +177,9 @@ class _Build:
     oci: bool
 
     def all(self) -> Iterator[str]:
-        yield from ("--file", str(self.where.dockerfile), "--layers")
+        yield from ("--file", str(self.where.dockerfile))
+        # Its --squash takes the base in; a build without layers makes one on top of it.
+        yield f"--layers={'false' if self.request.squash else 'true'}"
         yield from ("--format", "oci" if self.oci else "docker")
         yield from ("--force-rm", "--isolation", self.buildah.isolation)
         if self.buildah.runtime != self.buildah.usual_runtime:
@@ -226,11 +228,11 @@ class _Build:
         for limit in request.ulimits:
             yield from ("--ulimit", str(limit))
         if request.shm_size is not None:
-            yield from ("--shm-size", f"{request.shm_size}b")
+            yield from ("--shm-size", str(request.shm_size))
         if request.cgroup_parent is not None:
             yield from ("--cgroup-parent", request.cgroup_parent)
         if request.limits.memory is not None:
-            yield from ("--memory", f"{request.limits.memory}b")
+            yield from ("--memory", str(request.limits.memory))
         if request.limits.cpus is not None:
             yield from ("--cpu-period", str(_CPU_PERIOD))
             yield from ("--cpu-quota", str(max(1000, round(request.limits.cpus * _CPU_PERIOD))))
@@ -255,8 +257,6 @@ class _Build:
             yield from ("--source-date-epoch", str(epoch), "--rewrite-timestamp")
         elif epoch is not None:
             yield from ("--timestamp", str(epoch))
-        if request.squash:
-            yield "--squash"
         for folder in request.local_outputs:
             yield from ("--output", f"type=local,dest={_field(folder)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from attrs import define, evolve, field
 
@@ -16,8 +16,8 @@ from ...plan import Artifact, BuildRequest, Delivery
 from ...runtime import Run
 from ..engine.command import converse, question
 from .argv import Surroundings, build, build_environment, epoch_of
-from .delivering import export, push_all
-from .failures import build_error
+from .delivering import export, push_image
+from .failures import build_error, was_killed_by_itself
 from .images import Image, only_docker_says
 from .leftovers import remove_leftovers
 from .probing import Buildah
@@ -27,6 +27,8 @@ from .wire import Inspected
 from .workplace import Workplace
 
 __all__ = ["Building"]
+
+_ATTEMPTS: Final = 4
 
 
 @define(eq=False, kw_only=True)
@@ -54,9 +56,15 @@ class Building:
         trace: TracebackType | None,
     ) -> None:
         # Earlier runs' leftovers are looked for in any case: that is reading a folder.
-        mark = None if self._clean else self.place.mark
-        variables = self.place.variables()
-        remove_leftovers(self.buildah, self.run.environment, variables=variables, mark=mark)
+        place = self.place
+        remove_leftovers(
+            self.buildah,
+            self.run.environment,
+            variables=place.variables(),
+            mark=None if self._clean else place.mark,
+            scratch=None if self._clean else place.scratch,
+        )
+        place.clear()
 
     def artifact(self) -> Artifact:
         """Build for each platform; push the images or export them."""
@@ -70,8 +78,8 @@ class Building:
         oci = not needs_docker_format(self.request)
         if self.request.delivery is Delivery.DIRECT and _can_be_pushed(self.request, oci=oci):
             images = self._images(where, oci=oci)
-            if _can_be_pushed(self.request, oci=all(image.oci for image in images)):
-                return push_all(images, self.place)
+            if _can_be_pushed(self.request, oci=images[0].oci):
+                return push_image(images[0], self.place)
             return export(lambda: images, self.place)
         return export(lambda: self._images(where, oci=oci), self.place)
 
@@ -91,15 +99,15 @@ class Building:
                 request = evolve(request, local_outputs=folders)
             for folder in request.local_outputs:
                 folder.parent.mkdir(parents=True, exist_ok=True)
-            output = BuildOutput(prefix=f"{platform} " if several else "")
-            yield self._build(request, where, platform, output, oci=oci)
+            prefix = f"{platform} " if several else ""
+            yield self._build(request, where, platform, prefix, oci=oci)
 
     def _build(
         self,
         request: BuildRequest,
         where: Surroundings,
         platform: Platform | None,
-        output: BuildOutput,
+        prefix: str,
         *,
         oci: bool,
     ) -> Image:
@@ -107,13 +115,25 @@ class Building:
         words = build(
             request, self.buildah, where, platform=platform, variables=variables, oci=oci
         )
-        cwd = self.run.environment.cwd
-        done = converse(words, output, run=self.run, env=variables, cwd=cwd)
-        if done.exit_code != 0:
-            raise build_error(request, output, done)
+        if self._kills_itself:
+            variables["GOMAXPROCS"] = "1"  # fewer threads that could end; not never
+        for left in reversed(range(_ATTEMPTS)):
+            output = BuildOutput(prefix=prefix)
+            cwd = self.run.environment.cwd
+            done = converse(words, output, run=self.run, env=variables, cwd=cwd)
+            if done.exit_code == 0:
+                break
+            if not (left and self._kills_itself and was_killed_by_itself(output)):
+                raise build_error(request, output, done, self.run.redact)
+            self.run.warn(f"buildah {self.buildah.number} killed its own RUN: once more")
         if not output.image:
             raise BuildError("buildah named no image", evidence=(done.evidence,))
         return Image(id=output.image, config=self._config(output.image), oci=oci)
+
+    @property
+    def _kills_itself(self) -> bool:
+        """Whether this buildah may kill what RUN executes for no reason (mended in 1.31)."""
+        return self.buildah.version < (1, 31)
 
     def _forgets(self) -> bool:
         """Whether the base image says what the OCI format has made of it forgotten."""
@@ -148,5 +168,6 @@ def _can_be_pushed(request: BuildRequest, *, oci: bool) -> bool:
     """
     if request.annotations or request.compression == "none":
         return False
-    is_plain = request.compression == "gzip" and len(request.platforms) < 2
-    return oci or (is_plain and epoch_of(request) is None)
+    if len(request.platforms) > 1:
+        return False  # an index is put together here, from images side by side
+    return oci or (request.compression == "gzip" and epoch_of(request) is None)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from ...errors import BackendUnavailableError, BuildError, RegistryError
+from ...errors import BuildError, RegistryError
 from ...oci import Digest, ImageReference
 from ...oci.layout import Layout
 from ...oci.wire import MAX_MANIFEST, Descriptor, Manifest, parse_manifest
 from ...plan import LayoutArtifact, PushedArtifact
-from ..engine.command import converse, question
+from ..engine.command import converse
 from ..engine.exported import adopt
 from ..engine.sparing import sparing
 from .argv import push
@@ -22,70 +19,32 @@ from .images import Annotations, Exported, Image, clean_config, combine
 from .translate import TransferOutput
 from .workplace import Workplace
 
-__all__ = ["export", "push_all"]
-
-_RM_SECONDS: Final = 5.0
+__all__ = ["export", "push_image"]
 
 
-def push_all(images: Sequence[Image], place: Workplace) -> PushedArtifact:
-    """Have buildah push *images* under every reference of the request; an index for several."""
-    if len(images) == 1:
-        return _push(place, lambda ref, file: _push_one(place, images[0], ref, file))
-    name = f"localhost/buildpush:{secrets.token_hex(8)}"
-    try:
-        _manage(place, "manifest", "create", name, *(image.id for image in images))
-        return _push(place, lambda ref, file: _push_index(place, name, ref, file))
-    finally:
-        with suppress(BackendUnavailableError):
-            question(
-                place.buildah.command("manifest", "rm", name),
-                environment=place.run.environment,
-                env=place.variables(),
-                timeout=_RM_SECONDS,
-            )
-
-
-def _push(
-    place: Workplace, words: Callable[[ImageReference, Path], tuple[str, ...]]
-) -> PushedArtifact:
-    """Run the command that *words* gives for each reference; every one has to say one digest."""
+def push_image(image: Image, place: Workplace) -> PushedArtifact:
+    """Have buildah push *image* under every reference of the request."""
     digests: dict[Digest, ImageReference] = {}
     for reference in place.request.references:
         target = f"{reference.repository}:{reference.tag or 'latest'}"
         digestfile = place.folder / "digest"
+        words = push(
+            place.buildah,
+            image.id,
+            f"docker://{target}",
+            place.request,
+            authfile=place.authfile(reference),
+            digestfile=digestfile,
+            policy=place.policy,
+            oci=image.oci,
+        )
         output = TransferOutput(task=f"push {target}", title=f"push {target}")
-        _transfer(place, words(reference, digestfile), output, target)
+        _transfer(place, words, output, target)
         digests[_read_digest(digestfile)] = reference
     if len(digests) != 1:
         pushed = ", ".join(f"{reference} is {digest}" for digest, reference in digests.items())
         raise RegistryError(f"buildah pushed different images: {pushed}")
     return PushedArtifact(digest=next(iter(digests)))
-
-
-def _push_one(
-    place: Workplace, image: Image, reference: ImageReference, digestfile: Path
-) -> tuple[str, ...]:
-    return push(
-        place.buildah,
-        image.id,
-        f"docker://{reference.repository}:{reference.tag or 'latest'}",
-        place.request,
-        authfile=place.authfile(reference),
-        digestfile=digestfile,
-        policy=place.policy,
-        oci=image.oci,
-    )
-
-
-def _push_index(
-    place: Workplace, name: str, reference: ImageReference, digestfile: Path
-) -> tuple[str, ...]:
-    words = ["manifest", "push", "--all", "--format", "oci"]
-    words += ["--authfile", str(place.authfile(reference)), "--digestfile", str(digestfile)]
-    if place.policy is not None:
-        words += ["--signature-policy", str(place.policy)]
-    target = f"docker://{reference.repository}:{reference.tag or 'latest'}"
-    return place.buildah.command(*words, name, target)
 
 
 def _transfer(
@@ -95,18 +54,7 @@ def _transfer(
     run.emit(output.begin(run.now))
     done = converse(words, output, run=run, env=place.variables())
     if done.exit_code != 0:
-        raise push_error(target, output, done)
-
-
-def _manage(place: Workplace, *words: str) -> None:
-    done = question(
-        place.buildah.command(*words),
-        environment=place.run.environment,
-        env=place.variables(),
-        cancel=place.run.cancel,
-    )
-    if done.exit_code != 0:
-        raise BuildError(f"buildah {' '.join(words[:2])} failed", evidence=(done.evidence,))
+        raise push_error(target, output, done, run.redact)
 
 
 def _read_digest(path: Path) -> Digest:

@@ -28,7 +28,7 @@ from ...plan import BuildRequest
 from ...runtime.process import Completed
 from .translate import BuildOutput, Step, TransferOutput, message_of
 
-__all__ = ["build_error", "cannot_start", "lines_of", "push_error"]
+__all__ = ["build_error", "cannot_start", "lines_of", "push_error", "was_killed_by_itself"]
 
 _AT_STEP: Final = re.compile(r'building at STEP "(.*?)": (.*)', re.DOTALL)
 _EXIT: Final = re.compile(r"(?:^|: )exit status (\d+)$")
@@ -38,6 +38,8 @@ _INITIALIZING: Final = re.compile(
     r"^(?:creating build container: |trying to reuse blob \S+ at destination: )*"
     r"(?:initializing (?:source|destination) docker://\S+: )?"
 )
+_HELPER: Final = re.compile(r"(?:^|: )(?:while running runtime: )?signal: killed$")
+_LOST: Final = "(Unable to determine exit status)"
 _CONTAINER: Final = re.compile(r'^resolving mountpoints for container "[0-9a-f]+": ')
 _NO_FILE: Final = re.compile(
     r'copier: (?:stat|lstat): ("[^"]*"|\[.*\]): no such file or directory'
@@ -60,7 +62,7 @@ _REGISTRY: Final[tuple[tuple[tuple[str, ...], Class, str], ...]] = (
         "give a credential for it in auth, or log in",
     ),
     (
-        ("access to the resource is denied", "denied:", "forbidden", "status 403"),
+        ("access to the resource is denied", ": denied", "forbidden", "status 403"),
         PermissionDeniedError,
         "ask for access to the repository, or use another credential",
     ),
@@ -142,20 +144,36 @@ def cannot_start(evidence: CommandEvidence) -> BackendUnavailableError:
     return BackendUnavailableError(f"buildah cannot work here: {said}", evidence=(evidence,))
 
 
+def was_killed_by_itself(output: BuildOutput) -> bool:
+    """Whether buildah's own helper was killed while RUN was executed, and not RUN.
+
+    Before 1.31 a helper gets the signal meant for the death of its parent when a thread of the
+    parent ends: nothing is wrong with the instruction.
+    """
+    return bool(_HELPER.search(output.error)) or any(_LOST in line for line in output.tail)
+
+
 def build_error(
-    request: BuildRequest, output: BuildOutput, completed: Completed
+    request: BuildRequest,
+    output: BuildOutput,
+    completed: Completed,
+    redact: Callable[[str], str] = str,
 ) -> BuildpushError:
-    """Why ``buildah build`` failed: the instruction's lines, its last output, what to do."""
-    reason = output.error or _last_error(completed.evidence.tail)
+    """Why ``buildah build`` failed: the instruction's lines, its last output, what to do.
+
+    *output* has seen everything as it was written; *redact* takes the run's secrets out.
+    """
+    reason = redact(output.error) or _last_error(completed.evidence.tail)
     match = _AT_STEP.fullmatch(reason)
     if match is not None:
         reason = match[2]
     found = lines_of(request, output.step) if output.step else None
     source = () if found is None else (_source(request.dockerfile, found),)
-    command = evolve(completed.evidence, tail=tuple(output.tail))
+    command = evolve(completed.evidence, tail=tuple(map(redact, output.tail)))
     evidence: tuple[Evidence, ...] = (*source, command)
     if match is not None and output.step is not None:
-        error = _of_instruction(output.step, reason, command, source)
+        text = redact(output.step.text)
+        error = _of_instruction(text, reason, command, source)
         if error is not None:
             return error
     machine = _of_machine(reason, evidence)
@@ -174,10 +192,15 @@ def build_error(
     return BuildError(f"buildah failed: {_plainly(reason)}", evidence=evidence)
 
 
-def push_error(target: str, output: TransferOutput, completed: Completed) -> BuildpushError:
+def push_error(
+    target: str,
+    output: TransferOutput,
+    completed: Completed,
+    redact: Callable[[str], str] = str,
+) -> BuildpushError:
     """Why ``buildah push`` to *target* failed."""
-    reason = output.error or _last_error(completed.evidence.tail)
-    evidence = (evolve(completed.evidence, tail=tuple(output.tail)),)
+    reason = redact(output.error) or _last_error(completed.evidence.tail)
+    evidence = (evolve(completed.evidence, tail=tuple(map(redact, output.tail))),)
     machine = _of_machine(reason, evidence)
     if machine is not None:
         return machine
@@ -213,11 +236,11 @@ def _same(text: str, words: Sequence[str]) -> bool:
 
 
 def _of_instruction(
-    step: Step, reason: str, command: CommandEvidence, source: tuple[SourceEvidence, ...]
+    text: str, reason: str, command: CommandEvidence, source: tuple[SourceEvidence, ...]
 ) -> BuildpushError | None:
     """The failure of one instruction, when its kind is known."""
     exit_code, signal = _EXIT.search(reason), _SIGNAL.search(reason)
-    first = step.text.partition("\n")[0]
+    first = text.partition("\n")[0]
     is_run = first.upper().startswith("RUN")
     if is_run and exit_code is not None:
         code = int(exit_code[1])

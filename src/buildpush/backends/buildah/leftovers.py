@@ -26,8 +26,8 @@ SCRATCH: Final = "buildah-scratch"
 
 _SECONDS: Final = 8.0
 _MARKED: Final = re.compile(rf"id={re.escape(MARK)},src=([^\",\\]+)")
-_BUNDLE: Final = re.compile(rf'"bundle=([^"]*/{SCRATCH}/[^"]*)"')
-_STATE: Final = "state.json"
+_BUNDLE: Final = re.compile(rf'"(?:bundle=)?([^"=]*/{SCRATCH}/[^"]*)"')
+_STATES: Final = {"runc": "state.json", "crun": "config.json"}
 
 
 def remove_leftovers(
@@ -36,15 +36,16 @@ def remove_leftovers(
     *,
     variables: Mapping[str, str] | None = None,
     mark: Path | None = None,
+    scratch: Path | None = None,
     states: Path = Path("/run"),
 ) -> tuple[str, ...]:
     """Remove working containers with *mark*, and those whose mark has gone; their ids.
 
-    *states* is the folder where OCI runtimes keep theirs. What cannot be removed now is left for
+    *scratch* is the folder for buildah's temporary files in which this run's were made, *states* is the folder where OCI runtimes keep theirs. What cannot be removed now is left for
     the next run.
     """
     if buildah.isolation != "chroot":
-        for runtime, container in _running(states, mark):
+        for runtime, container in _running(states, scratch):
             with suppress(BackendUnavailableError):
                 question(
                     (runtime, "delete", "--force", container),
@@ -75,18 +76,14 @@ def _working(buildah: Buildah, mark: Path | None) -> Iterator[str]:
                 yield state.parent.parent.name
 
 
-def _running(states: Path, mark: Path | None) -> Iterator[tuple[str, str]]:
+def _running(states: Path, scratch: Path | None) -> Iterator[tuple[str, str]]:
     """Runtime and id of containers that no buildah looks after any more."""
-    for runtime in ("runc", "crun"):
-        for state in (states / runtime).glob(
-            f"buildah-*/{'state.json' if runtime == 'runc' else 'status'}"
-        ):
+    for runtime, name in _STATES.items():
+        for state in (states / runtime).glob(f"buildah-*/{name}"):
             with suppress(OSError):
                 match = _BUNDLE.search(state.read_text("utf-8", "replace"))
                 if match is None:
                     continue
-                bundle = Path(match[1])
-                scratch = next(p for p in bundle.parents if p.name == SCRATCH)
-                ours = mark is not None and scratch.parent == mark.parent
-                if ours or not scratch.exists():
+                place = next(p for p in Path(match[1]).parents if p.name == SCRATCH)
+                if place == scratch or not place.exists():
                     yield runtime, state.parent.name

@@ -37,7 +37,10 @@ _SINCE: Final[Mapping[Feature, Version]] = {
     Feature.STEP_NETWORK: (1, 30),
     Feature.HEREDOCS: (1, 33),
     Feature.ADD_GIT: (1, 38),
-    Feature.COPY_FLAGS: (1, 41),
+    Feature.COPY_LINK: (1, 41),
+    Feature.COPY_EXCLUDE: (1, 41),
+    Feature.COPY_PARENTS: (1, 41),
+    Feature.ADD_CHECKSUM: (1, 41),
 }
 _ALWAYS: Final = frozenset(
     {
@@ -110,7 +113,7 @@ def features_of(
 ) -> tuple[frozenset[Feature], Mapping[Feature, str]]:
     """What a buildah of *version* does with RUN isolated so; and why not the rest."""
     found = set(_ALWAYS | _SINCE.keys() | _WITH_RUNTIME)
-    notes: dict[Feature, str] = {}
+    notes = {Feature.NAMED_NETWORK: "RUN gets this machine's network, or none"}
     if isolation == "chroot":
         notes |= dict.fromkeys(_WITH_RUNTIME, _CHROOT)
     elif isolation == "rootless":

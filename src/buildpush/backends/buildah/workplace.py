@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,8 @@ from .registries import (
 
 __all__ = ["Workplace"]
 
+_LONGEST: Final = 64
+
 # Those that say where credentials are, or change what buildah does unasked.
 _DROPPED: Final = (
     "REGISTRY_AUTH_FILE",
@@ -52,13 +55,29 @@ class Workplace:
     run: Run
 
     @property
+    def scratch(self) -> Path:
+        """The folder for buildah's temporary files, among them the sockets of SSH agents."""
+        usual = self.folder / SCRATCH
+        # A socket's path has at most 107 bytes, and buildah adds about 40.
+        if self.request.ssh and len(str(usual)) > _LONGEST:
+            name = hashlib.sha256(str(self.run.workdir).encode()).hexdigest()[:12]
+            return Path("/tmp") / f"buildpush-{name}" / SCRATCH  # noqa: S108
+        return usual
+
+    @property
     def folder(self) -> Path:
         """Where the files are."""
         return self.run.workdir / "buildah"
 
     def make(self) -> None:
         """Make the folder, with the one for buildah's temporary files."""
-        make_private(self.folder / SCRATCH)
+        make_private(self.folder)
+        make_private(self.scratch)
+
+    def clear(self) -> None:
+        """Remove what is not in the run's own folder, which goes with the run."""
+        if not self.scratch.is_relative_to(self.folder):
+            shutil.rmtree(self.scratch.parent, ignore_errors=True)
 
     @property
     def mark(self) -> Path:
@@ -69,7 +88,7 @@ class Workplace:
         """The environment of every command."""
         kept = {k: v for k, v in self.run.environment.variables.items() if k not in _DROPPED}
         return kept | {
-            "TMPDIR": str(self.folder / SCRATCH),
+            "TMPDIR": str(self.scratch),
             "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf"),
         }
 

@@ -22,7 +22,7 @@ from buildpush.backends.buildah.translate import BuildOutput
 from buildpush.dockerfile import parse
 from buildpush.dockerfile.instructions import Dockerfile
 from buildpush.errors import CommandEvidence, DockerfileError
-from buildpush.events import Event, TaskFinished, TaskLog, TaskStarted
+from buildpush.events import Event, Stream, TaskFinished, TaskLog, TaskStarted
 from buildpush.plan import BuildRequest
 from buildpush.render.jsonl import to_json
 from buildpush.runtime.process import TAIL_LINES, Completed
@@ -41,7 +41,7 @@ def raw_of(case: Path) -> list[str]:
 def events_of(case: Path, output: BuildOutput) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(raw_of(case)):
-        stream = "stdout" if line.startswith("1>") else "stderr"
+        stream: Stream = "stdout" if line.startswith("1>") else "stderr"
         events.extend(output.line(stream, line[2:], number / 100))
     events.extend(output.finish(len(events) / 100))
     return [evolve(event, at=round(event.at, 3)) for event in events]
