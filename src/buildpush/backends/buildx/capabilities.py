@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...plan import Capabilities
-from ..buildkit.features import features_of, remarks_of
+from ..buildkit.features import features_of
 from .instances import DOCKER
 from .situation import Situation
 
@@ -22,7 +22,6 @@ def capabilities(found: Situation) -> Capabilities:
         engine=found.engine,
         entitlements=found.entitlements,
     )
-    told = remarks_of(driver=found.driver, buildkit=found.buildkit, engine=found.engine)
     return Capabilities(
         backend="buildx",
         version=found.version,
@@ -30,7 +29,7 @@ def capabilities(found: Situation) -> Capabilities:
         platforms=found.platforms,
         needs_daemon=True,
         notes=notes,
-        remarks=(*_remarks(found), *told),
+        remarks=tuple(_remarks(found)),
     )
 
 

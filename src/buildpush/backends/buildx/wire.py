@@ -74,14 +74,14 @@ class Finding(_Wire):
     description: str = ""
     detail: str = ""
     url: str = ""
-    location: _Location = _Location()
+    location: Annotated[_Location, BeforeValidator(_none_is_no_map)] = _Location()
 
 
 class Fault(_Wire):
     """Why a Dockerfile could not be read to its end."""
 
     message: str = ""
-    location: _Location = _Location()
+    location: Annotated[_Location, BeforeValidator(_none_is_no_map)] = _Location()
 
 
 class CheckReport(_Wire):

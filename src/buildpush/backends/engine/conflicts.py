@@ -128,9 +128,11 @@ def send_caches(settled: Settled, keychain: Keychain, run: Run, request: BuildRe
         for export in settled.exports:
             try:
                 layout = Layout.open(export.layout)
-                newest = layout.index().manifests[-1]
-                push(client, layout, newest.digest, (export.reference,), origins={}, run=run)
-            except (RegistryError, AuthError, SpecError, IndexError) as error:
+                entries = layout.index().manifests
+                if not entries:
+                    raise RegistryError("the engine wrote no cache")
+                push(client, layout, entries[-1].digest, (export.reference,), origins={}, run=run)
+            except (RegistryError, AuthError, SpecError) as error:
                 if export.required:
                     raise
                 run.warn(f"the cache {export.reference} could not be written: {error}")
