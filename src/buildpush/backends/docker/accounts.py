@@ -16,6 +16,7 @@ from ...dockerfile.stages import resolve
 from ...errors import CredentialConflictError, SpecError
 from ...oci import ImageReference, Platform, Repository
 from ...plan import BuildRequest
+from ...plan.values import Cache
 from .images import Pull
 
 __all__ = ["Accounts", "base_images", "refuse_mounts", "settle"]
@@ -71,7 +72,7 @@ def settle(request: BuildRequest, keychain: Keychain, own: Platform) -> Accounts
         first = images  # all of them are fresh then, and BuildKit need not look
         request = evolve(request, pull=False)
     taken = {image.reference.repository for image in first}
-    wants = (*((r, a) for r, a in pulls if r not in taken), *others)
+    wants = (*(want for want in pulls if want[0] not in taken), *others)
     return Accounts(request=request, first=first, wants=tuple(dict.fromkeys(wants)))
 
 
@@ -80,11 +81,16 @@ def _others(request: BuildRequest) -> Iterator[tuple[Repository, Access]]:
     if request.dockerfile.syntax:
         with suppress(SpecError):  # BuildKit will say what is wrong with it
             yield ImageReference.parse(request.dockerfile.syntax).repository, "pull"
-    for access, caches in (("pull", request.cache_from), ("push", request.cache_to)):
-        for cache in caches:
-            if cache.type == "registry" and "ref" in cache.attributes:
-                repository = ImageReference.parse(cache.attributes["ref"]).repository
-                yield repository, access  # type: ignore[misc]
+    for repository in _repositories(request.cache_from):
+        yield repository, "pull"
+    for repository in _repositories(request.cache_to):
+        yield repository, "push"
+
+
+def _repositories(caches: Iterable[Cache]) -> Iterator[Repository]:
+    for cache in caches:
+        if cache.type == "registry" and "ref" in cache.attributes:
+            yield ImageReference.parse(cache.attributes["ref"]).repository
 
 
 def refuse_mounts(request: BuildRequest, images: Iterable[Pull], keychain: Keychain) -> None:

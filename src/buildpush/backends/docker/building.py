@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -23,10 +23,11 @@ from ...plan import Artifact, BuildRequest, Delivery, LayoutArtifact, PushedArti
 from ...runtime import CancelToken, Run
 from ..engine.api import EngineApi
 from ..engine.exported import adopt
-from . import classic, images
 from .accounts import Accounts, base_images, refuse_mounts, settle
+from .classic import build as build_classic
+from .classic import check
 from .client import BuildKitClient
-from .images import Pull
+from .images import Pull, pull, push, remove, save, tag
 from .ways import Setup, Way
 
 __all__ = ["build"]
@@ -37,7 +38,7 @@ _TIDYING: Final = 5.0
 def build(setup: Setup, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
     """Carry out *request* on the daemon of *setup*. Raises what `DockerBackend.build` says."""
     if setup.way is Way.CLASSIC:
-        classic.check(request)
+        check(request)
     if request.delivery is Delivery.DIRECT and setup.info.containerd_store:
         refuse_mounts(request, base_images(request, setup.platform), keychain)
     accounts = settle(request, keychain, setup.platform)
@@ -63,7 +64,7 @@ class _Work:
         """Build, then push or export; an image without a name does not stay."""
         request = self.request
         for wanted in self.accounts.first:
-            images.pull(self.api, wanted, self.keychain, self.run, retries=request.retries)
+            pull(self.api, wanted, self.keychain, self.run, retries=request.retries)
         client = self._client()
         if client is not None and client.must_export:
             return client.export()
@@ -86,9 +87,9 @@ class _Work:
         if client is not None:
             return client.load()
         self._pull_caches()
-        image = classic.build(self.api, request, self.accounts.wants, self.keychain, self.run)
+        image = build_classic(self.api, request, self.accounts.wants, self.keychain, self.run)
         for reference in request.references:
-            images.tag(self.api, image, reference)
+            tag(self.api, image, reference)
         return image
 
     def _pull_caches(self) -> None:
@@ -96,7 +97,7 @@ class _Work:
         for cache in self.request.cache_from:
             wanted = Pull(reference=ImageReference.parse(cache.attributes["ref"]))
             try:
-                images.pull(self.api, wanted, self.keychain, self.run, retries=0)
+                pull(self.api, wanted, self.keychain, self.run, retries=0)
             except (RegistryError, AuthError) as error:
                 if cache.required:
                     raise
@@ -113,9 +114,7 @@ class _Work:
         """Push every tag; the digest that they all have."""
         request = self.request
         digests = {
-            images.push(
-                self.api, reference, self.keychain, self.run, retries=request.retries
-            ): reference
+            push(self.api, reference, self.keychain, self.run, retries=request.retries): reference
             for reference in request.references
         }
         if len(digests) != 1:
@@ -130,11 +129,11 @@ class _Work:
         """Save the image, and make an artifact of it."""
         names = [str(reference) for reference in self.request.references[:1]] or [image]
         archive = self.run.workdir / "docker-image.tar"
-        images.save(self.api, names, archive, self.run)
+        save(self.api, names, archive, self.run)
         return adopt(archive, self.request, self.keychain, self.run)
 
     @contextmanager
-    def _nameless_removed(self, image: str) -> Iterator[None]:
+    def _nameless_removed(self, image: str) -> Generator[None]:
         """See to it that an image without references, of which nobody would know, goes again."""
         try:
             yield
@@ -149,4 +148,4 @@ class _Work:
                         environment=self.run.environment,
                     ) as api,
                 ):
-                    images.remove(api, image)
+                    remove(api, image)

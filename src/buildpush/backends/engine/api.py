@@ -312,7 +312,7 @@ class EngineApi:
             )
         return BackendUnavailableError(
             f"the docker engine at {place} broke off: {str(error) or type(error).__name__}",
-            hint="it ended, or was started again, meanwhile: look at its log",
+            hint="the daemon ended, or was started again, meanwhile: look at its log",
         )
 
 
