@@ -15,7 +15,15 @@ from ..oci import Platform
 from ..spec import StepSpec
 from .values import Feature
 
-__all__ = ["Demand", "StagePlan", "demands", "foreign_runs", "resolutions", "stage_plans"]
+__all__ = [
+    "FRONTEND",
+    "Demand",
+    "StagePlan",
+    "demands",
+    "foreign_runs",
+    "resolutions",
+    "stage_plans",
+]
 
 _FRONTENDS: Final = frozenset(("docker/dockerfile", "docker/dockerfile-upstream"))
 
@@ -33,14 +41,32 @@ _FEATURES: Final[dict[Need, tuple[Feature, ...]]] = {
     Need.DEVICE: (Feature.DEVICES,),
     Need.ADD_URL: (Feature.ADD_URL,),
     Need.ADD_GIT: (Feature.ADD_GIT,),
-    Need.CHECKSUM: (Feature.COPY_FLAGS,),
-    Need.UNPACK: (Feature.COPY_FLAGS,),
-    Need.LINK: (Feature.COPY_FLAGS,),
-    Need.PARENTS: (Feature.COPY_FLAGS,),
-    Need.EXCLUDE: (Feature.COPY_FLAGS,),
+    Need.CHECKSUM: (Feature.ADD_CHECKSUM,),
+    Need.UNPACK: (Feature.ADD_UNPACK,),
+    Need.LINK: (Feature.COPY_LINK,),
+    Need.PARENTS: (Feature.COPY_PARENTS,),
+    Need.EXCLUDE: (Feature.COPY_EXCLUDE,),
     Need.COPY_FROM: (),  # as old as stages
     Need.ONBUILD: (),
 }
+
+
+FRONTEND: Final = frozenset(
+    {
+        Feature.HEREDOCS,
+        Feature.RUN_MOUNTS,
+        Feature.STEP_NETWORK,
+        Feature.DEVICES,
+        Feature.COPY_LINK,
+        Feature.COPY_EXCLUDE,
+        Feature.COPY_PARENTS,
+        Feature.ADD_CHECKSUM,
+        Feature.ADD_UNPACK,
+        Feature.ADD_GIT,
+    }
+)
+"""What the Dockerfile's frontend decides: where ``# syntax=`` names one, the backend's own does
+not matter."""
 
 
 @frozen

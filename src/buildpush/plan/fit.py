@@ -74,6 +74,7 @@ ROWS: Final[Mapping[str, Row]] = {
         feature=Feature.FOREIGN_PLATFORM, how="RUN only where this machine can execute it"
     ),
     "build_contexts": Row(feature=Feature.BUILD_CONTEXTS),
+    "build_contexts: layouts": Row(feature=Feature.LAYOUT_CONTEXTS),
     "secrets": Row(
         feature=Feature.SECRETS,
         close={"kaniko": "a secret is visible to every RUN, not only to those that mount it"},
@@ -105,10 +106,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "caching": Row(feature=Feature.LOCAL_CACHE, how="finished steps are kept on this machine"),
     "cache_from": Row(
         feature=Feature.CACHE_IMPORT,
-        close={
-            "docker": "only layers of the image itself are found",
-            "buildah": "the whole repository is searched, whatever the tag",
-        },
+        close={"buildah": "the whole repository is searched, whatever the tag"},
     ),
     "cache_from: elsewhere": Row(feature=Feature.CACHE_BACKENDS),
     "cache_to": Row(
@@ -131,9 +129,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "source_date_epoch": Row(feature=Feature.SOURCE_DATE_EPOCH),
     "provenance": Row(feature=Feature.PROVENANCE),
     "sbom": Row(feature=Feature.SBOM),
-    "squash": Row(
-        feature=Feature.SQUASH, close={"docker": "the daemon's experimental features must be on"}
-    ),
+    "squash": Row(feature=Feature.SQUASH),
     "optimize": Row(
         close=dict.fromkeys(("native", "buildx", "docker", "buildah"), _NO_SNAPSHOTS),
         how="snapshots in redo mode",
@@ -158,10 +154,19 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 """Every setting; after a colon, the kinds of values that need more than the rest."""
 
-_CLASSIC: Final = "its classic builder has nothing like it"
 _NOTHING: Final = "it has nothing like it"
-_DAEMON: Final = "the daemon's own configuration decides"
 _ENDED: Final = "it is not built in"
+
+_BUILDKIT: Final[Mapping[Feature, str]] = {
+    Feature.NAMED_NETWORK: "BuildKit knows the networks default, none and host",
+    Feature.RUN_AS_USER: "its daemon decides",
+    Feature.STRICTLY_REPRODUCIBLE: "its compression differs between versions",
+    Feature.SQUASH: "BuildKit does not squash",
+    Feature.MIRRORS: "mirrors are part of a builder's own configuration",
+    Feature.INSECURE_REGISTRIES: "they are part of a builder's own configuration",
+    Feature.DEVICES: "only the experimental Dockerfile frontends know RUN --device",
+    Feature.REMOTE_CONTEXT: "the build context is a folder here",
+}
 
 CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
     "native": {
@@ -182,44 +187,17 @@ CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
         Feature.SQUASH: _ENDED,
         Feature.PUSH_DIRECTLY: "buildpush pushes what it builds",
     },
-    "buildx": {
-        Feature.NAMED_NETWORK: "BuildKit knows the networks default, none and host",
-        Feature.RUN_AS_USER: "its daemon decides",
-        Feature.STRICTLY_REPRODUCIBLE: "its compression differs between versions",
-        Feature.SQUASH: "BuildKit does not squash",
-        Feature.MIRRORS: "mirrors are part of a builder's own configuration",
-        Feature.INSECURE_REGISTRIES: "they are part of a builder's own configuration",
-    },
+    "buildx": _BUILDKIT,
     "docker": {
-        Feature.MULTI_PLATFORM: _CLASSIC,
-        Feature.SECRETS: _CLASSIC,
-        Feature.SSH: _CLASSIC,
-        Feature.HEREDOCS: _CLASSIC,
-        Feature.RUN_MOUNTS: _CLASSIC,
-        Feature.STEP_NETWORK: _CLASSIC,
-        Feature.INSECURE_RUN: _CLASSIC,
-        Feature.DEVICES: _CLASSIC,
-        Feature.COPY_FLAGS: _CLASSIC,
-        Feature.ADD_GIT: _CLASSIC,
-        Feature.CUSTOM_SYNTAX: _CLASSIC,
-        Feature.BUILD_CONTEXTS: _CLASSIC,
-        Feature.ANNOTATIONS: _CLASSIC,
-        Feature.NO_CACHE_FILTER: _CLASSIC,
-        Feature.REGISTRY_CACHE: _CLASSIC,
-        Feature.CACHE_BACKENDS: _CLASSIC,
-        Feature.COMPRESSION: "its store keeps layers as they are",
-        Feature.REPRODUCIBLE: _CLASSIC,
-        Feature.STRICTLY_REPRODUCIBLE: _CLASSIC,
-        Feature.SOURCE_DATE_EPOCH: _CLASSIC,
-        Feature.PROVENANCE: _CLASSIC,
-        Feature.SBOM: _CLASSIC,
-        Feature.RUN_AS_USER: _DAEMON,
-        Feature.MIRRORS: _DAEMON,
-        Feature.INSECURE_REGISTRIES: _DAEMON,
-        Feature.EXPORT_FILES: _CLASSIC,
+        **_BUILDKIT,
+        Feature.INSECURE_RUN: "its daemon's BuildKit is not configured for it",
     },
     "buildah": {
         Feature.DEVICES: _NOTHING,
+        Feature.ADD_UNPACK: _NOTHING,
+        Feature.NAMED_NETWORK: "its networks are default, none and host",
+        Feature.LAYOUT_CONTEXTS: "it takes folders and images only",
+        Feature.REMOTE_CONTEXT: "the build context is a folder here",
         Feature.INSECURE_RUN: _NOTHING,
         Feature.CUSTOM_SYNTAX: _NOTHING,
         Feature.NO_CACHE_FILTER: _NOTHING,
@@ -241,10 +219,15 @@ CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
         Feature.ULIMITS: "its pod decides",
         Feature.CGROUP_PARENT: "its pod decides",
         Feature.DEVICES: _NOTHING,
-        Feature.COPY_FLAGS: "it ignores them",
+        Feature.COPY_LINK: "it ignores the flag",
+        Feature.COPY_EXCLUDE: "it ignores the flag",
+        Feature.COPY_PARENTS: "it ignores the flag",
+        Feature.ADD_CHECKSUM: "it ignores the flag",
+        Feature.ADD_UNPACK: "it ignores the flag",
         Feature.ADD_GIT: _NOTHING,
         Feature.CUSTOM_SYNTAX: _NOTHING,
         Feature.BUILD_CONTEXTS: "it has no --build-context",
+        Feature.LAYOUT_CONTEXTS: "it has no --build-context",
         Feature.NO_CACHE_FILTER: "it has no --no-cache-filter",
         Feature.LOCAL_CACHE: "its container keeps nothing: use remote_cache_repo",
         Feature.CACHE_IMPORT: "its cache is one repository: use remote_cache_repo",

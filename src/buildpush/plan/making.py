@@ -13,7 +13,7 @@ from ..errors import Evidence, UnsupportedFeatureError
 from ..oci import Platform
 from ..spec import Cache, ResourceAmounts, StepSpec
 from .advice import advice
-from .demands import Demand, demands, foreign_runs, resolutions, stage_plans
+from .demands import FRONTEND, Demand, demands, foreign_runs, resolutions, stage_plans
 from .document import Decision, Plan, PlannedSecrets
 from .fit import ROWS, Fit, able, judge, reason
 from .values import BuildRequest, Capabilities, Delivery, Feature, Resources
@@ -116,8 +116,11 @@ def _missing(
 ) -> Iterator[_Refusal]:
     """What lines of the Dockerfile ask for and *backend* does not have."""
     found: dict[Feature, dict[int, Demand]] = {}
+    able = backend.features
+    if dockerfile.syntax and Feature.CUSTOM_SYNTAX in able:
+        able |= FRONTEND
     for demand in demands(spec, dockerfile, own=own):
-        if demand.feature not in backend.features:
+        if demand.feature not in able:
             found.setdefault(demand.feature, {})[demand.lines.first] = demand
     for feature, lines in found.items():
         yield _refusal(_cannot(feature, backend), dockerfile, lines)
@@ -159,7 +162,8 @@ def _delivery(
     else:
         needed = Feature.PUSH_DIRECTLY if spec.push else Feature.EXPORT_LAYOUT
     if needed not in backend.features:
-        return chosen, why, (_Refusal(text=_cannot(needed, backend), feature=needed),)
+        text = f"delivery: {_cannot(needed, backend)}"
+        return chosen, why, (_Refusal(text=text, feature=needed),)
     if chosen is Delivery.DIRECT and not spec.push:
         text = "delivery: a direct delivery is a push, and push is off"
         return chosen, why, (_Refusal(text=text),)

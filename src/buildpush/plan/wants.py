@@ -53,15 +53,15 @@ def _rows(spec: StepSpec, name: str, host: Platform) -> Iterator[str]:
         case "cache_to":
             yield from _cache_rows(name, spec.cache_to)
         case "resources":
-            if spec.resources.limits != ResourceAmounts():
-                yield "resources"
-            if spec.resources.requests != ResourceAmounts():
-                yield "resources: requests"
+            kinds = {"": spec.resources.limits, ": requests": spec.resources.requests}
+            yield from (f"{name}{k}" for k, v in kinds.items() if v != ResourceAmounts())
+        case "build_contexts":
+            layouts = (v.startswith("oci-layout:") for v in spec.build_contexts.values())
+            yield from (name, "build_contexts: layouts") if any(layouts) else (name,)
         case "outputs":
-            if any(output.type != "local" for output in spec.outputs):
-                yield "outputs"
-            if any(output.type == "local" for output in spec.outputs):
-                yield "outputs: local"
+            yield from sorted(
+                {f"{name}: local" if o.type == "local" else name for o in spec.outputs}
+            )
         case _:
             yield name
 

@@ -79,8 +79,10 @@ def test_a_stage_that_is_not_needed_refuses_nothing(plan: Planner, native: Capab
         ("ADD https://acme.eu/x.tgz /", Feature.ADD_URL),
         ("ADD https://acme.eu/x.git /", Feature.ADD_GIT),
         ("ADD git@acme.eu:x /", Feature.ADD_GIT),
-        ("COPY --link a /", Feature.COPY_FLAGS),
-        ("COPY --exclude=*.o a /", Feature.COPY_FLAGS),
+        ("COPY --link a /", Feature.COPY_LINK),
+        ("COPY --exclude=*.o a /", Feature.COPY_EXCLUDE),
+        ("COPY --parents a /", Feature.COPY_PARENTS),
+        ("ADD --unpack=false a /", Feature.ADD_UNPACK),
     ],
 )
 def test_each_instruction_needs_its_feature(
@@ -119,7 +121,7 @@ def test_another_frontend_is_refused_with_its_line(plan: Planner) -> None:
     error = refused(plan, "# syntax=acme/mockerfile:1\nFROM scratch\nCOPY a /\n")
 
     assert error.message.startswith("Dockerfile, line 1: native cannot use another Dockerfile")
-    assert error.hint == "choose backend buildx"
+    assert error.hint == "choose backend buildx or docker"
 
 
 def test_all_refusals_come_at_once(plan: Planner, native: Capabilities) -> None:
@@ -197,3 +199,16 @@ def test_base_images_are_those_that_will_be_pulled(plan: Planner) -> None:
     made = plan(text, build_contexts={"ctx": "./x"}, build_args={"V": "4"})
 
     assert made.base_images == ("alpine:4", "busybox")
+
+
+def test_a_frontend_that_the_file_names_decides_what_it_reads(
+    plan: Planner, native: Capabilities
+) -> None:
+    """Where the backend fetches it, what its built-in one lacks does not matter."""
+    text = "FROM scratch\nCOPY --parents a /\n"
+    named = f"# syntax=docker/dockerfile:1\n{text}"
+    backend = evolve(native, features=frozenset(Feature) - {Feature.COPY_PARENTS})
+
+    assert refused(plan, text, backend=backend)
+    assert plan(named, backend=backend).stages
+    assert refused(plan, named, backend=without(backend, Feature.CUSTOM_SYNTAX))

@@ -1,7 +1,7 @@
 """What a BuildKit can do, by its driver, its versions and where it keeps images. Pure.
 
-What is said here was tried with dockerd 28.5 (both image stores) and 20.10; for versions between
-them it follows BuildKit's release notes.
+What is said here was tried with dockerd 28.5 (both image stores) and 20.10; which versions
+between them brought what is as far as their release notes are remembered.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from ...plan import Feature
-from .argv import Client
+from .argv import FIRST_CLIENT, Client
 
-__all__ = ["buildkit_version", "features_of", "remarks_of"]
+__all__ = ["buildkit_version", "features_of"]
 
 _DOCKER: Final = "docker"
 
@@ -39,7 +39,7 @@ _NEVER: Final[Mapping[Feature, str]] = {
 _SINCE: Final[Mapping[Feature, tuple[int, ...]]] = {
     Feature.STEP_NETWORK: (0, 9),
     Feature.HEREDOCS: (0, 10),
-    Feature.COPY_FLAGS: (0, 10),
+    Feature.COPY_LINK: (0, 10),
     Feature.BUILD_CONTEXTS: (0, 10),
     Feature.SHM_SIZE: (0, 10),
     Feature.ULIMITS: (0, 10),
@@ -49,10 +49,15 @@ _SINCE: Final[Mapping[Feature, tuple[int, ...]]] = {
     Feature.PROVENANCE: (0, 11),
     Feature.SBOM: (0, 11),
     Feature.EXPORT_LAYOUT: (0, 11),
+    Feature.LAYOUT_CONTEXTS: (0, 11),
     Feature.ADD_GIT: (0, 12),
+    Feature.ADD_CHECKSUM: (0, 12),
     Feature.EXPORT_FILES: (0, 13),  # several outputs at once
     Feature.SOURCE_DATE_EPOCH: (0, 13),
     Feature.REPRODUCIBLE: (0, 13),
+    Feature.ADD_UNPACK: (0, 21),
+    Feature.COPY_EXCLUDE: (0, 25),
+    Feature.COPY_PARENTS: (0, 26),
     Feature.INSECURE_RUN: (0, 26),
 }
 
@@ -69,6 +74,7 @@ _CLIENT_SINCE: Final[Mapping[Feature, tuple[int, ...]]] = {
     Feature.REPRODUCIBLE: (0, 10),
     Feature.NO_CACHE_FILTER: (0, 8),
     Feature.BUILD_CONTEXTS: (0, 8),
+    Feature.LAYOUT_CONTEXTS: (0, 9),
     Feature.SHM_SIZE: (0, 7),
     Feature.ULIMITS: (0, 7),
     Feature.CGROUP_PARENT: (0, 7),
@@ -92,13 +98,8 @@ _STORED: Final = (
     Feature.REPRODUCIBLE,
 )
 
-# Flags of COPY and ADD that came after COPY --link.
-_LATE_FLAGS: Final = (
-    ((0, 12), "ADD --checksum"),
-    ((0, 21), "ADD --unpack"),
-    ((0, 25), "--exclude"),
-    ((0, 26), "COPY --parents"),
-)
+# Features of the Dockerfile's frontend, of which a newer one may be named in the file.
+_BY_SYNTAX: Final = (Feature.ADD_UNPACK, Feature.COPY_EXCLUDE, Feature.COPY_PARENTS)
 
 
 def buildkit_version(buildkit: str, engine: str = "") -> tuple[int, ...]:
@@ -140,24 +141,18 @@ def features_of(
     shown = ".".join(map(str, version[:2]))
     for feature, since in _SINCE.items():
         if version and version < since:
-            lacking[feature] = f"BuildKit {shown} is too old: {_dotted(since)} can"
+            newer = ", or # syntax=docker/dockerfile:1" if feature in _BY_SYNTAX else ""
+            lacking[feature] = f"BuildKit {shown} is too old: {_dotted(since)} can{newer}"
     for feature, since in _CLIENT_SINCE.items():
-        if client.buildx < since:
-            lacking[feature] = f"the client is too old: buildx {_dotted(since)} can"
+        if client == FIRST_CLIENT:
+            lacking[feature] = "the docker CLI's own client cannot: install buildx"
+        elif client.buildx < since:
+            lacking[feature] = f"buildx is too old: {_dotted(since)} can"
     if "security.insecure" not in entitlements:
         lacking[Feature.INSECURE_RUN] = "the builder's configuration does not allow it"
     if not client.resources:
         lacking[Feature.RESOURCES] = "this version of buildx has nothing like it"
     return frozenset(feature for feature in Feature if feature not in lacking), lacking
-
-
-def remarks_of(*, driver: str, buildkit: str = "", engine: str = "") -> tuple[str, ...]:
-    """What else is worth knowing of this BuildKit."""
-    version = buildkit_version(buildkit, engine if driver == _DOCKER else "")
-    late = [flag for since, flag in _LATE_FLAGS if version and version < since]
-    if not late or version < _SINCE[Feature.COPY_FLAGS]:
-        return ()
-    return (f"{', '.join(late)} only with # syntax=docker/dockerfile:1",)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ...oci import Platform
 from ...plan import Feature
-from ..buildkit.features import features_of, remarks_of
+from ..buildkit.features import features_of
 from .ways import Setup, Way
 
 __all__ = ["features", "platforms", "remarks"]
@@ -65,8 +65,6 @@ def remarks(setup: Setup) -> tuple[str, ...]:
             f"podman {version.version} answers in docker's place: it builds and pushes by itself,"
             " and buildah is the better backend for it"
         )
-    if setup.way is not Way.CLASSIC:
-        found += remarks_of(driver="docker", engine=version.version)
     return tuple(found)
 
 

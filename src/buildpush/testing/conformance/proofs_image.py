@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -11,13 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from ...oci import Platform
+from ...oci.layout import Layout
 from ...plan import Feature
+from ..images import random_image
 from .proofs import Ask, Build, Proof, ask_of
 from .pulled import pull_image, read_layer
 from .workbench import Workbench
 
 __all__ = ["IMAGE_PROOFS"]
 
+_NOISE: Final = 4096
 _EPOCH: Final = 1_000_000_000
 _EPOCH_TEXT: Final = "2001-09-09T01:46:40Z"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -32,25 +36,43 @@ def _heredocs(_: Workbench, build: Build) -> None:
     assert build().image.text("here") == "expanded\nplain\n"
 
 
-# Those of COPY and ADD, oldest first: a Dockerfile, and the files that it makes.
-_FLAGS: Final = {
-    "--link": ("FROM scratch\nCOPY --link a /linked/\n", ["linked/a"]),
-    "--unpack": ("FROM scratch\nADD --unpack=false whole.tar /\n", ["whole.tar"]),
-    "--exclude": ("FROM scratch\nCOPY --exclude=*.log deep /x/\n", ["x/down/a"]),
-    "--parents": ("FROM scratch\nCOPY --parents deep/down/a /p/\n", ["p/deep/down/a"]),
+_FLAGGED: Final[Mapping[str, str | bytes]] = {
+    "a": "",
+    "deep/down/a": "",
+    "deep/b.log": "",
+    "whole.tar": bytes(10240),
 }
-_FLAGGED: Final = {"a": "", "deep/down/a": "", "deep/b.log": "", "whole.tar": bytes(10240)}
 
 
-def _copy_flags(bench: Workbench, _: Build) -> None:
-    """Each works, or a remark says that it is too new and it is refused by its name."""
-    remarks = " ".join(bench.capabilities.remarks)
-    for flag, (dockerfile, expected) in _FLAGS.items():
-        if flag in remarks:
-            assert flag in bench.fail(dockerfile, _FLAGGED).report
-            continue
-        files = bench.build(dockerfile, _FLAGGED).image.files()
-        assert [name for name, file in files.items() if file.kind == "file"] == expected
+def _flag(feature: Feature, instruction: str, *expected: str) -> Proof:
+    """Proof of a flag of COPY or ADD: *expected* are the files that there are then."""
+
+    def check(_: Workbench, build: Build) -> None:
+        files = build().image.files()
+        assert [name for name, file in files.items() if file.kind == "file"] == list(expected)
+
+    ask = ask_of(f"FROM scratch\n{instruction}\n", _FLAGGED)
+    return Proof(feature=feature, ask=ask, check=check)
+
+
+def _checksum(bench: Workbench, _: Build) -> None:
+    body = b"fetched\n"
+    right = hashlib.sha256(body).hexdigest()
+    with _served(body) as url:
+        built = bench.build(f"FROM scratch\nADD --checksum=sha256:{right} {url} /file\n")
+        failed = bench.fail(f"FROM scratch\nADD --checksum=sha256:{'0' * 64} {url} /file\n")
+    assert built.image.text("file") == "fetched\n"
+    assert right in failed.report, "it says which checksum was found"
+
+
+def _layout_contexts(_: Workbench, build: Build) -> None:
+    assert len(build().image.files()["file"].content) == _NOISE
+
+
+def _layout_settings(bench: Workbench) -> Mapping[str, Any]:
+    layout = Layout.create(bench.folder / "layout")
+    digest = random_image(layout, size=_NOISE, platform=Platform.host())
+    return {"build_contexts": {"layout": f"oci-layout://{layout.path}@{digest}"}}
 
 
 def _build_contexts(_: Workbench, build: Build) -> None:
@@ -217,7 +239,7 @@ def _served(body: bytes) -> Generator[str]:
             thread.join()
 
 
-_FILE: Final = {"file": "content\n"}
+_FILE: Final[Mapping[str, str | bytes]] = {"file": "content\n"}
 _COPY: Final = "FROM scratch\nCOPY file /file\n"
 _MADE: Final = "FROM scratch\nWORKDIR /made/here\nCOPY file .\n"
 
@@ -236,10 +258,15 @@ IMAGE_PROOFS: Final = (
         ask=ask_of("FROM scratch\nARG A=expanded\nCOPY <<EOF /here\n$A\nplain\nEOF\n"),
         check=_heredocs,
     ),
+    _flag(Feature.COPY_LINK, "COPY --link a /linked/", "linked/a"),
+    _flag(Feature.COPY_EXCLUDE, "COPY --exclude=*.log deep /x/", "x/down/a"),
+    _flag(Feature.COPY_PARENTS, "COPY --parents deep/down/a /p/", "p/deep/down/a"),
+    _flag(Feature.ADD_UNPACK, "ADD --unpack=false whole.tar /", "whole.tar"),
     Proof(
-        feature=Feature.COPY_FLAGS,
-        ask=ask_of("FROM scratch\nCOPY --link a /linked/\n", _FLAGGED),
-        check=_copy_flags,
+        feature=Feature.ADD_CHECKSUM,
+        ask=ask_of(f"FROM scratch\nADD --checksum=sha256:{'0' * 64} http://127.0.0.1:9/f /f\n"),
+        check=_checksum,
+        needs=(Feature.ADD_URL,),
     ),
     Proof(
         feature=Feature.ADD_URL,
@@ -255,6 +282,15 @@ IMAGE_PROOFS: Final = (
             settings=_context_settings,
         ),
         check=_build_contexts,
+    ),
+    Proof(
+        feature=Feature.LAYOUT_CONTEXTS,
+        ask=Ask(
+            dockerfile="FROM scratch\nCOPY --from=layout random-0.bin /file\n",
+            files={},
+            settings=_layout_settings,
+        ),
+        check=_layout_contexts,
     ),
     Proof(
         feature=Feature.MULTI_PLATFORM,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from buildpush.backends.buildkit.argv import FIRST_CLIENT, Client
-from buildpush.backends.buildkit.features import buildkit_version, features_of, remarks_of
+from buildpush.backends.buildkit.features import buildkit_version, features_of
 from buildpush.plan import Feature
 
 NEW: dict[str, Any] = {"driver": "docker-container", "client": Client(), "buildkit": "v0.26.2"}
@@ -23,7 +23,8 @@ BASIC = {
     Feature.CUSTOM_SYNTAX, Feature.LOCAL_CACHE, Feature.CACHE_IMPORT,
 }  # fmt: skip
 NEWER = {
-    Feature.HEREDOCS, Feature.STEP_NETWORK, Feature.COPY_FLAGS, Feature.BUILD_CONTEXTS,
+    Feature.HEREDOCS, Feature.STEP_NETWORK, Feature.COPY_LINK, Feature.COPY_EXCLUDE,
+    Feature.ADD_CHECKSUM, Feature.ADD_UNPACK, Feature.BUILD_CONTEXTS, Feature.LAYOUT_CONTEXTS,
     Feature.SHM_SIZE, Feature.ULIMITS, Feature.CGROUP_PARENT, Feature.ADD_GIT,
     Feature.NO_CACHE_FILTER, Feature.EXPORT_FILES, Feature.PUSH_DIRECTLY,
 }  # fmt: skip
@@ -36,7 +37,7 @@ STORED = {
 
 @pytest.mark.parametrize(
     ("installation", "expected"),
-    [(NEW, BASIC | NEWER | STORED), (STORE, BASIC | NEWER | STORED), (CLASSIC, BASIC | NEWER),
+    [(NEW, BASIC | NEWER | STORED | {Feature.COPY_PARENTS}), (STORE, BASIC | NEWER | STORED), (CLASSIC, BASIC | NEWER),
      (FIRST, BASIC)],
     ids=["container", "containerd store", "classic store", "docker 20.10"],
 )  # fmt: skip
@@ -55,7 +56,7 @@ def test_every_absence_is_explained() -> None:
     _, notes = features_of(**FIRST)
 
     assert notes[Feature.HEREDOCS] == "BuildKit 0.8 is too old: 0.10 can"
-    assert notes[Feature.ANNOTATIONS] == "the client is too old: buildx 0.12 can"
+    assert notes[Feature.ANNOTATIONS] == "the docker CLI's own client cannot: install buildx"
     assert all(notes.values())
 
 
@@ -85,10 +86,11 @@ def test_buildkits_version(buildkit: str, engine: str, expected: tuple[int, ...]
     assert buildkit_version(buildkit, engine) == expected
 
 
-def test_flags_that_came_late_are_remarked() -> None:
-    """They work with a newer frontend."""
-    assert remarks_of(driver="docker", engine="28.5.2") == (
-        "COPY --parents only with # syntax=docker/dockerfile:1",
+def test_flags_that_came_late_are_refused_unless_the_dockerfile_names_a_frontend() -> None:
+    """dockerd 28.5 has all but one of them; the reason says what else would help."""
+    features, notes = features_of(**STORE)
+
+    assert {Feature.ADD_CHECKSUM, Feature.ADD_UNPACK, Feature.COPY_EXCLUDE} <= features
+    assert notes[Feature.COPY_PARENTS] == (
+        "BuildKit 0.25 is too old: 0.26 can, or # syntax=docker/dockerfile:1"
     )
-    assert remarks_of(driver="docker-container", buildkit="v0.26.0") == ()
-    assert remarks_of(driver="docker", engine="20.10.24") == ()
