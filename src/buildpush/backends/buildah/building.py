@@ -117,18 +117,28 @@ class Building:
         )
         if self._kills_itself:
             variables["GOMAXPROCS"] = "1"  # fewer threads that could end; not never
-        for left in reversed(range(_ATTEMPTS)):
+        output = self._converse(request, words, variables, prefix)
+        return Image(id=output.image, config=self._config(output.image), oci=oci)
+
+    def _converse(
+        self,
+        request: BuildRequest,
+        words: tuple[str, ...],
+        variables: dict[str, str],
+        prefix: str,
+    ) -> BuildOutput:
+        """Run the build; again where buildah has killed its own RUN, layers being kept."""
+        left = _ATTEMPTS if self._kills_itself else 1
+        while True:
+            left -= 1
             output = BuildOutput(prefix=prefix)
             cwd = self.run.environment.cwd
             done = converse(words, output, run=self.run, env=variables, cwd=cwd)
-            if done.exit_code == 0:
-                break
-            if not (left and self._kills_itself and was_killed_by_itself(output)):
+            if done.exit_code == 0 and output.image:
+                return output
+            if not (left and was_killed_by_itself(output)):
                 raise build_error(request, output, done, self.run.redact)
             self.run.warn(f"buildah {self.buildah.number} killed its own RUN: once more")
-        if not output.image:
-            raise BuildError("buildah named no image", evidence=(done.evidence,))
-        return Image(id=output.image, config=self._config(output.image), oci=oci)
 
     @property
     def _kills_itself(self) -> bool:

@@ -42,6 +42,11 @@ _SINCE: Final[Mapping[Feature, Version]] = {
     Feature.COPY_PARENTS: (1, 41),
     Feature.ADD_CHECKSUM: (1, 41),
 }
+_NEVER: Final[Mapping[Feature, str]] = {
+    Feature.NAMED_NETWORK: "RUN gets this machine's network, or none",
+    Feature.ADD_UNPACK: "it has nothing like it",
+    Feature.LAYOUT_CONTEXTS: "it has nothing like it",
+}
 _ALWAYS: Final = frozenset(
     {
         Feature.RUN,
@@ -113,7 +118,7 @@ def features_of(
 ) -> tuple[frozenset[Feature], Mapping[Feature, str]]:
     """What a buildah of *version* does with RUN isolated so; and why not the rest."""
     found = set(_ALWAYS | _SINCE.keys() | _WITH_RUNTIME)
-    notes = {Feature.NAMED_NETWORK: "RUN gets this machine's network, or none"}
+    notes = dict(_NEVER)
     if isolation == "chroot":
         notes |= dict.fromkeys(_WITH_RUNTIME, _CHROOT)
     elif isolation == "rootless":

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...dockerfile.instructions import (
-    Add,
     Healthcheck,
     Instruction,
     Lines,
@@ -47,12 +46,6 @@ def refuse(request: BuildRequest, buildah: Buildah) -> None:
         raise UnsupportedFeatureError(
             "outputs: buildah writes the image's files into one folder", hint="name one"
         )
-    for name, place in request.build_contexts.items():
-        if place.startswith("oci-layout://"):
-            raise UnsupportedFeatureError(
-                f"build_contexts: {name}: buildah reads no OCI layout as a build context",
-                hint="use docker-image://, a folder or a URL",
-            )
 
 
 def writes_into_context(request: BuildRequest) -> bool:
@@ -98,13 +91,11 @@ def _resolution(request: BuildRequest) -> Resolution:
 
 
 def _fault(instruction: Instruction, buildah: Buildah) -> str:
-    match instruction:
-        case Add(unpack=unpack) if unpack is not None:
-            return "buildah knows no ADD --unpack"
-        case Run(mounts=mounts) if buildah.version < (1, 44) and any(map(_sets_env, mounts)):
-            return f"buildah {buildah.number} cannot put a secret into a variable (env=)"
-        case _:
-            return ""
+    if buildah.version >= (1, 44) or not isinstance(instruction, Run):
+        return ""
+    if any(map(_sets_env, instruction.mounts)):
+        return f"buildah {buildah.number} cannot put a secret into a variable (env=)"
+    return ""
 
 
 def _sets_env(mount: Mount) -> bool:
