@@ -100,7 +100,12 @@ class Building:
             for folder in request.local_outputs:
                 folder.parent.mkdir(parents=True, exist_ok=True)
             prefix = f"{platform} " if several else ""
-            yield self._build(request, where, platform, prefix, oci=oci)
+            image = self._build(request, where, platform, prefix, oci=oci)
+            if platform is not None and not _is_for(platform, image.config):
+                # The cache of a stage from scratch does not know platforms.
+                anew = evolve(request, no_cache=True)
+                image = self._build(anew, where, platform, prefix, oci=oci)
+            yield image
 
     def _build(
         self,
@@ -169,6 +174,11 @@ class Building:
                 f"the image {image} cannot be looked at", evidence=(done.evidence,)
             ) from None
         return parse_config(inspected.config.encode())
+
+
+def _is_for(platform: Platform, config: ImageConfig) -> bool:
+    found = config.platform
+    return (found.os, found.architecture) == (platform.os, platform.architecture)
 
 
 def _can_be_pushed(request: BuildRequest, *, oci: bool) -> bool:
