@@ -345,10 +345,8 @@ class _Arguments:
 
     def _compression(self) -> Mapping[str, str]:
         request = self.request
-        attested = bool(request.provenance or request.sbom)
-        if self.destination.load or (self.destination.layout is not None and not attested):
-            # buildpush compresses what it pushes itself, on more than one processor.
-            return {} if self.destination.load else {"compression": "uncompressed"}
+        if self.destination.load:
+            return {}  # the daemon keeps its layers as it likes
         level = request.compression_level
         return {
             "compression": _COMPRESSION[request.compression],

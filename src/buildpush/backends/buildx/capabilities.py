@@ -28,6 +28,8 @@ def capabilities(found: Situation) -> Capabilities:
         features=features,
         platforms=found.platforms,
         needs_daemon=True,
+        # Handing the image to the client takes longer than compressing it twice would.
+        slow_export="always",
         notes=notes,
         remarks=tuple(_remarks(found)),
     )

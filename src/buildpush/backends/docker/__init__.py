@@ -50,8 +50,8 @@ class DockerBackend:
             needs_daemon=True,
             notes=lacking,
             remarks=remarks(setup),
-            # Of a daemon's own image, all layers are saved, those of the base image too.
-            slow_export="with a base",
+            # The classic store saves quickly, but all layers, those of the base image too.
+            slow_export="always" if setup.info.containerd_store else "with a base",
         )
 
     def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:

@@ -65,7 +65,7 @@ def test_the_least_that_can_be_asked_for() -> None:
         "--file=/elsewhere/Dockerfile",
         "--provenance=false",
         "--sbom=false",
-        "--output=type=oci,tar=false,dest=/out/layout,compression=uncompressed",
+        "--output=type=oci,tar=false,dest=/out/layout,compression=gzip",
         "/src",
     )
 
@@ -243,8 +243,8 @@ def test_an_image_is_loaded_as_the_daemon_stores_it() -> None:
 @pytest.mark.parametrize(
     ("fields", "destination", "expected"),
     [
-        ({}, LAYOUT, ("uncompressed", None)),
-        ({"compression": "zstd", "compression_level": 9}, LAYOUT, ("uncompressed", None)),
+        ({}, LAYOUT, ("gzip", None)),
+        ({"compression": "zstd", "compression_level": 9}, LAYOUT, ("zstd", "9")),
         (
             {"compression": "zstd", "compression_level": 9, "provenance": "min"},
             LAYOUT,
