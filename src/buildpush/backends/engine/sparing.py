@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Base", "Bases", "Marks", "look_up", "sparing"]
 
+_HEAD_START: Final = 1.0
+"""Seconds that the registry has to answer before the engine begins: a build whose steps are all
+cached exports at once, and one base layer costs more than this."""
 _PATIENCE: Final = 5.0
 """Seconds to wait for a registry that answers slower than the engine builds."""
 
@@ -80,8 +83,8 @@ def sparing(
 ) -> Generator[Bases]:
     """While the block runs an engine, mark base layers in the layout *folder* it will write.
 
-    Registries are asked in a thread of its own; what they do not tell is exported as ever. Hand
-    the result to `adopt`, which removes the marks.
+    Registries are asked in a thread of its own, which gets a head start; what they do not tell
+    is exported as ever. Hand the result to `adopt`, which removes the marks.
     """
     bases = Bases()
     own = CancelToken()
@@ -95,6 +98,7 @@ def sparing(
     thread = threading.Thread(target=ask, name="buildpush-bases", daemon=True)
     thread.start()
     try:
+        thread.join(_HEAD_START)
         yield bases
         thread.join(_PATIENCE)
     finally:
