@@ -24,6 +24,7 @@ Branches mean remedies: the class tells the reader what to do next.
 
 from __future__ import annotations
 
+import signal
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -63,9 +64,19 @@ class CommandEvidence:
     tail: tuple[str, ...] = ()
 
     def render(self) -> str:
-        """Show the command, its exit code and the last lines it wrote."""
-        head = f"$ {' '.join(self.argv)}\nexit code {self.exit_code}"
+        """Show the command, how it ended and the last lines it wrote."""
+        head = f"$ {' '.join(self.argv)}\n{self.ending}"
         return "\n".join([head, *(f"  {line}" for line in self.tail)])
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words: an exit code, or the signal that ended it."""
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        try:
+            return f"ended by signal {-self.exit_code} ({signal.Signals(-self.exit_code).name})"
+        except ValueError:
+            return f"ended by signal {-self.exit_code}"
 
 
 @frozen(kw_only=True)

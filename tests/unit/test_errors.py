@@ -100,3 +100,12 @@ def test_slugs_are_unique() -> None:
     slugs = [kind.slug for kind in CLASSES]
 
     assert sorted(set(slugs)) == sorted(slugs)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(7, "exit code 7"), (-9, "ended by signal 9 (SIGKILL)"), (-200, "ended by signal 200")],
+)
+def test_how_a_command_ended_is_said_in_words(code: int, expected: str) -> None:
+    """A negative exit code is a signal, which has a name."""
+    assert CommandEvidence(argv=("x",), exit_code=code).render() == f"$ x\n{expected}"
