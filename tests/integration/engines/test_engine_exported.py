@@ -20,7 +20,7 @@ from buildpush.backends.engine.exported import adopt
 from buildpush.dockerfile import parse
 from buildpush.oci import Digest, ImageReference, Platform
 from buildpush.oci.layout import Layout, verify
-from buildpush.oci.wire import MediaType
+from buildpush.oci.wire import Manifest, MediaType
 from buildpush.plan import BuildRequest, LayoutArtifact
 from buildpush.runtime import CancelToken, Run
 from buildpush.testing import LocalRegistry, RecordingSink
@@ -174,6 +174,30 @@ def test_buildah_does_not_export_base_layers(
 
     check_base_is_not_exported(BuildahBackend(), context, registry, tmp_path / "run")
     check_base_is_left_alone("buildah", context, registry)
+
+
+@pytest.mark.needs_buildah
+def test_buildah_does_not_look_into_what_is_there(
+    tmp_path: Path, buildah_root: Any, context: Path, registry: LocalRegistry
+) -> None:
+    """An empty file called by a layer's diff id keeps it from reading the layer at all."""
+    base = json.loads(registry.manifest("library/base", "latest") or b"")
+    config = json.loads(registry.blob("library/base", base["config"]["digest"]) or b"")
+    mark = Path(tmp_path, "export/blobs", config["rootfs"]["diff_ids"][0].replace(":", "/"))
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+
+    shell(
+        f"buildah bud --isolation chroot --tls-verify=false -t saved:1 --layers {context} && "
+        f"buildah push saved:1 oci:{tmp_path}/export",
+        **buildah_root.env,
+    )
+
+    layout = Layout.open(tmp_path / "export")
+    manifest = layout.document(layout.index().manifests[0].digest)
+    assert isinstance(manifest, Manifest)
+    assert manifest.layers[0].digest.hex == mark.name
+    assert manifest.layers[0].size == mark.stat().st_size == 0
 
 
 @pytest.mark.needs_docker
