@@ -171,6 +171,8 @@ def build_error(
     source = () if found is None else (_source(request.dockerfile, found),)
     command = evolve(completed.evidence, tail=tuple(map(redact, output.tail)))
     evidence: tuple[Evidence, ...] = (*source, command)
+    if completed.exit_code < 0:
+        return _killed(command, evidence)
     if match is not None and output.step is not None:
         text = redact(output.step.text)
         error = _of_instruction(text, reason, command, source)
@@ -201,10 +203,21 @@ def push_error(
     """Why ``buildah push`` to *target* failed."""
     reason = redact(output.error) or _last_error(completed.evidence.tail)
     evidence = (evolve(completed.evidence, tail=tuple(map(redact, output.tail))),)
+    if completed.exit_code < 0:
+        return _killed(completed.evidence, evidence)
     machine = _of_machine(reason, evidence)
     if machine is not None:
         return machine
     return _of_registry(f"cannot push to {target}", reason, evidence)
+
+
+def _killed(command: CommandEvidence, evidence: tuple[Evidence, ...]) -> BuildError:
+    """Somebody ended buildah itself: its output says nothing about that."""
+    return BuildError(
+        f"buildah was {command.ending}",
+        evidence=evidence,
+        hint="not by buildpush; the kernel does so when memory runs out",
+    )
 
 
 def lines_of(request: BuildRequest, step: Step) -> Lines | None:
