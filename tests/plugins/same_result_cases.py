@@ -162,7 +162,7 @@ CASES = (
     Case(
         name="links",
         dockerfile="FROM scratch\nCOPY links /links\nCOPY links/relative /followed\n"
-        "COPY links/folder /folder\nCOPY links/dangling links/long /kept/\n",
+        "COPY links/folder /folder\n",
     ),
     Case(
         name="through-links",
@@ -180,7 +180,6 @@ CASES = (
         name="user",
         dockerfile="FROM $BASE\nUSER app:extra\nRUN id -u >/tmp/u && id -g >/tmp/g && echo $HOME >/tmp/h\n"
         "USER 0\nRUN id -u >/u\nUSER nobody-knows\n",
-        without={},
     ),
     Case(
         name="volumes",
@@ -262,9 +261,14 @@ CASES = (
     ),
     Case(
         name="stages",
-        dockerfile="FROM scratch AS One\nCOPY a.txt /one\nFROM scratch AS two\nCOPY --from=one /one /two\n"
+        dockerfile="FROM scratch AS one\nCOPY a.txt /one\nFROM scratch AS two\nCOPY --from=one /one /two\n"
         "FROM scratch AS unneeded\nCOPY not-there /\nFROM two AS three\nCOPY --from=0 /one /zero\n"
         "COPY --from=two / /whole/\nFROM three\nLABEL last=1\n",
+    ),
+    Case(
+        name="stages-in-any-case",
+        dockerfile="FROM scratch AS One\nCOPY a.txt /one\nFROM scratch\nCOPY --from=oNE /one /two\n",
+        without={"buildah": "it takes upper and lower case in names of stages for different"},
     ),
     Case(
         name="from-image",
@@ -278,7 +282,7 @@ CASES = (
     Case(
         name="names",
         dockerfile='FROM scratch\nCOPY ["with space", "/to a/"]\nCOPY ünïcode-名 /ü/名\n'
-        'COPY with\\ space "a.txt" /escaped/\nCOPY tree/.hidden /.dot/file\n',
+        "COPY tree/.hidden /.dot/file\n",
     ),
     Case(
         name="deep",
@@ -291,8 +295,13 @@ CASES = (
         "ENV A=\nLABEL b=\n",
     ),
     Case(
+        name="pipes",
+        dockerfile="FROM $BASE\nRUN mkfifo -m 640 /fifo && chown 3:4 /fifo\n",
+    ),
+    Case(
         name="devices",
-        dockerfile="FROM $BASE\nRUN mkfifo -m 640 /fifo && mknod -m 600 /char c 1 3 && chown 3:4 /fifo\n",
+        dockerfile="FROM $BASE\nRUN mknod -m 600 /char c 1 3 && mknod /block b 7 0\n",
+        without={"buildah": "its RUN may not make device files"},
     ),
     Case(
         name="times",
