@@ -40,7 +40,6 @@ class Building:
     keychain: Keychain
     run: Run
     place: Workplace = field(init=False)
-    _clean: bool = field(default=False, init=False)
 
     def __enter__(self) -> Self:
         self.place = Workplace(
@@ -55,14 +54,14 @@ class Building:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Earlier runs' leftovers are looked for in any case: that is reading a folder.
+        # After a success too: an attempt before it may have been killed. It is reading a folder.
         place = self.place
         remove_leftovers(
             self.buildah,
             self.run.environment,
             variables=place.variables(),
-            mark=None if self._clean else place.mark,
-            scratch=None if self._clean else place.scratch,
+            mark=place.mark,
+            scratch=place.scratch,
         )
         place.clear()
 
@@ -70,9 +69,7 @@ class Building:
         """Build for each platform; push the images or export them."""
         refuse(self.request, self.buildah)
         where = self.place.surroundings()
-        artifact = self._deliver(where)
-        self._clean = True
-        return artifact
+        return self._deliver(where)
 
     def _deliver(self, where: Surroundings) -> Artifact:
         oci = not needs_docker_format(self.request)
