@@ -138,6 +138,8 @@ def scene(
 ) -> Iterator[Scene]:
     engine = request.getfixturevalue(ENGINES[backend])
     engine.activate(monkeypatch)
+    if backend == "docker-classic":  # of what it has already, nothing would be pulled
+        engine.api("POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")
     context = tmp_path / "context"
     context.mkdir()
     (context / "file").write_bytes(os.urandom(3 << 20))
