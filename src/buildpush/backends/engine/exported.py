@@ -190,9 +190,10 @@ class _Adoption:
             named.add(descriptor.digest)
             if isinstance(document, Manifest):
                 named |= {document.config.digest, *self._present(document)}
+        names = {str(digest) for digest in named}
         for folder in (layout.path / "blobs").iterdir():
             for path in folder.iterdir():
-                if Digest(f"{folder.name}:{path.name}") not in named:
+                if f"{folder.name}:{path.name}" not in names:
                     path.unlink()
 
     def _present(self, manifest: Manifest) -> Iterator[Digest]:

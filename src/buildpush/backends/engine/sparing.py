@@ -20,10 +20,11 @@ from ...dockerfile.stages import resolve
 from ...errors import AuthError, BuildpushError, RegistryError, SpecError
 from ...events import ignore
 from ...oci import Digest, ImageReference, Platform, Repository
-from ...oci.wire import MAX_CONFIG, Descriptor, MediaType, parse_config
+from ...oci.wire import Descriptor, MediaType
 from ...plan import BuildRequest
 from ...runtime import CancelToken, Run
 from ..registries import open_registry
+from .remembering import Memory
 
 if TYPE_CHECKING:
     from ...registry import RegistryClient
@@ -141,8 +142,8 @@ def look_up(request: BuildRequest, keychain: Keychain, run: Run) -> tuple[Base, 
     if wanted:
         with open_registry(evolve(request, retries=0), keychain, run) as client:
             for reference, platform in wanted:
-                with suppress(RegistryError, AuthError):
-                    base = _read(client, reference, platform)
+                with suppress(RegistryError, AuthError, OSError):  # a cache that is read-only, too
+                    base = _read(Memory.of(run.environment), client, reference, platform)
                     found.append(evolve(base, spared=_spared(client, base, request.references)))
     return tuple(found)
 
@@ -174,14 +175,10 @@ def _base_images(request: BuildRequest) -> tuple[tuple[ImageReference, Platform]
     return tuple(found)
 
 
-def _read(client: RegistryClient, reference: ImageReference, platform: Platform) -> Base:
-    from ...registry.pull import resolve as resolve_image
-
-    _, manifest = resolve_image(client, reference, platform)
-    if manifest.config.size > MAX_CONFIG:
-        raise RegistryError(f"the config of {reference} is larger than {MAX_CONFIG} bytes")
-    with client.get_blob(reference.repository, manifest.config) as chunks:
-        config = parse_config(b"".join(chunks))
+def _read(
+    memory: Memory, client: RegistryClient, reference: ImageReference, platform: Platform
+) -> Base:
+    manifest, config = memory.image(client, reference, platform)
     if len(config.diff_ids) != len(manifest.layers):
         raise RegistryError(f"the config of {reference} does not name the layers it has")
     return Base(repository=reference.repository, layers=manifest.layers, diff_ids=config.diff_ids)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 from pathlib import Path
@@ -17,7 +18,7 @@ from attrs import evolve
 from buildpush import dockerfile
 from buildpush.auth import Chain
 from buildpush.backends.engine.exported import adopt
-from buildpush.backends.engine.sparing import sparing
+from buildpush.backends.engine.sparing import look_up, sparing
 from buildpush.backends.registries import open_registry
 from buildpush.errors import BuildError, DigestMismatchError, StepCancelledError
 from buildpush.events import TaskFinished
@@ -664,6 +665,58 @@ def test_a_base_with_a_damaged_config_is_not_believed(
     artifact = adopt(source.path, request, NOBODY, run)
 
     assert artifact.origins == {}
+
+
+def test_a_base_is_read_once(
+    tmp_path: Path, registry: LocalRegistry, source: Layout, base: Manifest, run: Run
+) -> None:
+    """Where pulls are counted, reading a manifest is one; asking for its digest is none."""
+    on_top(source, base, tar_of(tmp_path / "new", "new", b"new"))
+    request = request_for(f"FROM {registry.reference('base/debian:1')}\n", tmp_path)
+    first = adopt(source.path, request, NOBODY, run)
+    registry.clear_log()
+
+    again = adopt(source.path, request, NOBODY, run)
+
+    assert again == first
+    assert {r.method for r in registry.requests if "base/debian" in r.path} == {"HEAD"}
+
+
+def test_a_damaged_memory_is_not_believed(
+    tmp_path: Path, registry: LocalRegistry, source: Layout, base: Manifest, run: Run
+) -> None:
+    """What does not hash to its name is read again, and replaced."""
+    on_top(source, base, tar_of(tmp_path / "new", "new", b"new"))
+    request = request_for(f"FROM {registry.reference('base/debian:1')}\n", tmp_path)
+    first = adopt(source.path, request, NOBODY, run)
+    kept = list((run.environment.cache / "bases" / "blobs" / "sha256").iterdir())
+    for path in kept:
+        path.write_bytes(b"damaged")
+
+    again = adopt(source.path, request, NOBODY, run)
+
+    assert again == first
+    assert all(Digest.of(path.read_bytes()).hex == path.name for path in kept)
+
+
+def test_the_memory_forgets_what_is_old(
+    registry: LocalRegistry, source: Layout, base: Manifest, run: Run, tmp_path: Path
+) -> None:
+    """It does not grow for ever."""
+    folder = run.environment.cache / "bases" / "blobs" / "sha256"
+    folder.mkdir(parents=True)
+    for number in range(600):
+        path = folder / f"{number:064}"
+        path.touch()
+        os.utime(path, (number, number))
+    request = request_for(f"FROM {registry.reference('base/debian:1')}\n", tmp_path)
+
+    (found,) = look_up(request, NOBODY, run)
+
+    assert found.layers == base.layers
+    names = {path.name for path in folder.iterdir()}
+    assert len(names) < 500
+    assert base.config.digest.hex in names
 
 
 # --- marks ---
