@@ -101,8 +101,11 @@ def _import_settings(bench: Workbench) -> Mapping[str, Any]:
 
 
 def _cache_import(bench: Workbench, build: Build) -> None:
-    exporting = bench.can(Feature.REGISTRY_CACHE)
-    first = bench.build(_ONCE, **_cache_settings(bench)) if exporting else bench.build(_ONCE)
+    if bench.can(Feature.REGISTRY_CACHE):
+        first = bench.build(_ONCE, **_cache_settings(bench))
+    else:
+        # An image can be its own cache; BuildKit has to be told to keep what that takes in it.
+        first = bench.build(_ONCE, build_args={"BUILDKIT_INLINE_CACHE": "1"})
     bench.forget_cache()
     second = build()
     assert second.image.text("once") == first.image.text("once")
