@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, cast, get_args
 
@@ -31,7 +34,8 @@ _BETWEEN: Final = """
 ## What each backend does
 
 *yes*: as asked. *nearly*: see the notes. *no*: refused. A backend may lack more on a given machine:
-`python -m buildpush doctor` says what, and why. native is the one backend that is built in so far.
+`python -m buildpush doctor` says what, and why. docker's column is for a daemon with containerd's
+image store, and buildx beside it: [the others](docker.md) do less. kaniko is not built in yet.
 
 """
 
@@ -112,6 +116,10 @@ _MODULES: Final = (
     "buildpush.render",
     "buildpush.auth",
     "buildpush.backends",
+    "buildpush.backends.native",
+    "buildpush.backends.docker",
+    "buildpush.backends.buildx",
+    "buildpush.backends.buildah",
     "buildpush.plan",
     "buildpush.runtime",
     "buildpush.runtime.process",
@@ -162,19 +170,44 @@ def _public(module: object) -> list[str]:
 def _row(name: str, value: object) -> str:
     methods = ""
     if inspect.isclass(value) and not issubclass(value, BaseException):
-        found = (m for m, f in vars(value).items() if not m.startswith("_") and callable(f))
+        found = (m for m, f in vars(value).items() if not m.startswith("_") and _is_method(f))
         methods = "".join(f" `.{method}()`" for method in sorted(found))
     is_alias = bool(get_args(value)) or not callable(value)
-    said = _alternatives(value) if is_alias else _sentence(value)
+    said = _alternatives(name, value) if is_alias else _sentence(value)
     return f"| `{name}` | {said.replace('|', '&#124;')}{methods} |"
 
 
-def _alternatives(value: object) -> str:
-    """What a union, a literal or a constant is made of."""
+def _is_method(member: object) -> bool:
+    return callable(member) or isinstance(member, classmethod | staticmethod)
+
+
+def _alternatives(name: str, value: object) -> str:
+    """What a union, a literal or a constant is made of; of a table that says so, what it is."""
+    if isinstance(value, Mapping) and (said := _said_below(name, value)):
+        return f"`{type(value).__name__}`: {said}"
     parts = get_args(value) or (value,)
     if isinstance(value, tuple):
         parts = value
     return ", ".join(f"`{getattr(part, '__name__', repr(part))}`" for part in parts)
+
+
+def _said_below(name: str, value: object) -> str:
+    """The first sentence of the string below the constant *name*, wherever it is assigned."""
+    for module in list(sys.modules.values()):
+        ours = (module.__name__ or "").startswith("buildpush.")
+        if not ours or getattr(module, name, None) is not value:
+            continue
+        body = ast.parse(inspect.getsource(module)).body
+        for assignment, below in pairwise(body):
+            match assignment, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=found)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ) if found == name:
+                    return " ".join(text.split()).partition(". ")[0].rstrip(".") + "."
+                case _:
+                    pass
+    return ""
 
 
 def _sentence(value: object) -> str:
