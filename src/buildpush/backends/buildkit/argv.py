@@ -339,7 +339,8 @@ class _Arguments:
         else:
             attributes |= {"type": "docker"}
         attributes |= self._compression()
-        if self.request.reproducible or self.request.source_date_epoch is not None:
+        rewriting = self.request.reproducible or self.request.source_date_epoch is not None
+        if rewriting and not self.destination.load:  # what a daemon unpacks, it cannot rewrite
             attributes["rewrite-timestamp"] = "true"
         return attributes
 
@@ -348,9 +349,12 @@ class _Arguments:
         if self.destination.load:
             return {}  # the daemon keeps its layers as it likes
         level = request.compression_level
+        # Layers that an earlier build has left compressed would stay as they are.
+        forced = request.compression != "gzip"
         return {
             "compression": _COMPRESSION[request.compression],
             **({} if level is None else {"compression-level": str(level)}),
+            **({"force-compression": "true"} if forced else {}),
         }
 
 

@@ -45,6 +45,7 @@ class BuildKitClient:
         """Whether the layers are to be such as the daemon would not make them for its own store."""
         request = self.accounts.request
         as_usual = request.compression == "gzip" and request.compression_level is None
+        as_usual &= not request.reproducible and request.source_date_epoch is None
         return self.setup.info.containerd_store and self.setup.way is Way.PLUGIN and not as_usual
 
     def load(self) -> str:
