@@ -20,17 +20,22 @@ from ..events import (
 
 @define(eq=False)
 class PlainRenderer:
-    """Writes each event as a line: seconds since the start, then what happened."""
+    """Writes each event as a line: seconds since the start, then what happened.
+
+    An engine tells some things later than they happened; the seconds never go back for that.
+    """
 
     stream: TextIO
     state: RunState = field(factory=RunState, init=False)
+    _latest: float = field(default=0.0, init=False)
 
     def __call__(self, event: Event) -> None:
         """Draw *event*."""
         self.state = self.state.after(event)
         line = self._line(event)
         if line:
-            self.stream.write(f"{event.at:8.2f}  {line}\n")
+            self._latest = max(self._latest, event.at)
+            self.stream.write(f"{self._latest:8.2f}  {line}\n")
             self.stream.flush()
 
     def _line(self, event: Event) -> str:

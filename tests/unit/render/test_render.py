@@ -92,3 +92,19 @@ def test_plain_is_chosen_outside_a_notebook(capsys: pytest.CaptureFixture[str]) 
     display(EVENTS[0])
 
     assert capsys.readouterr() == ("", "    0.00  == build ==\n")
+
+
+def test_plain_seconds_never_go_back() -> None:
+    """An engine may tell late what happened early: the column still only grows."""
+    stream = io.StringIO()
+    render = PlainRenderer(stream)
+
+    render(TaskStarted(at=1.0, task="a", title="first"))
+    render(TaskLog(at=3.0, task="b", stream="stdout", line="hello"))
+    render(TaskFinished(at=2.0, task="a", outcome="done"))
+
+    assert stream.getvalue().splitlines() == [
+        "    1.00  first",
+        "    3.00    | hello",
+        "    3.00  DONE   first (1.00 s)",
+    ]

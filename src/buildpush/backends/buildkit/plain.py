@@ -15,6 +15,7 @@ from typing import Final
 from attrs import define, field
 
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
+from .blame import is_excerpt
 from .rawjson import CLIENT_TASK
 from .vertices import TAIL_LINES, Vertex, exports_cache, imported_cache, is_cancelled
 
@@ -120,7 +121,8 @@ class PlainProgress:
             yield from self._works[self._current].write("stdout", f"{line}\n".encode(), at)
             return
         self._said.append(line)
-        yield TaskLog(at=at, task=CLIENT_TASK, stream=stream, line=line)
+        if not is_excerpt(line):  # the error shows the lines
+            yield TaskLog(at=at, task=CLIENT_TASK, stream=stream, line=line)
 
     def _inside(self, work: _Numbered, text: str, at: float) -> Iterator[Event]:
         self._titled = True

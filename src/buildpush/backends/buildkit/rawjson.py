@@ -11,6 +11,7 @@ from attrs import define, field
 
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from . import wire
+from .blame import is_excerpt
 from .vertices import (
     TAIL_LINES,
     Vertex,
@@ -123,8 +124,12 @@ class RawJson:
     def _say(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         if not line.strip():
             return
+        if line.startswith("ERROR: ") or is_excerpt(line):
+            for work in list(self._closed.values()):  # the build is over: nothing opens again
+                yield from self._end_if_closed(work)
         self._said.append(line)
-        yield TaskLog(at=at, task=CLIENT_TASK, stream=stream, line=line)
+        if not is_excerpt(line):  # the error shows the lines
+            yield TaskLog(at=at, task=CLIENT_TASK, stream=stream, line=line)
         if line.startswith("WARNING: "):
             yield from self._warn(line.removeprefix("WARNING: ").strip(), at)
 

@@ -102,6 +102,7 @@ class Vertex:
     error: str = ""
     cached: bool = False
     shown: bool = False
+    started: float = 0.0
     lines_of_output: int = 0
     clipped: bool = False
     outputs: dict[Stream, Output] = field(factory=dict[Stream, Output])
@@ -112,7 +113,7 @@ class Vertex:
     def start(self, at: float) -> Iterator[Event]:
         """Say that it began, unless that is known."""
         if not self.shown:
-            self.shown = True
+            self.shown, self.started = True, at
             yield TaskStarted(at=at, task=self.task, title=title_of(self.name))
 
     def write(self, stream: Stream, data: bytes, at: float) -> Iterator[Event]:
@@ -122,7 +123,8 @@ class Vertex:
             yield self._log(stream, line, at)
 
     def end(self, at: float, *, failed: bool = False) -> Iterator[Event]:
-        """Say how it ended, after what is left of its output."""
+        """Say how it ended, after what is left of its output; never before it began."""
+        at = max(at, self.started)
         for stream, output in self.outputs.items():
             for line in output.last():
                 yield self._log(stream, line, at)

@@ -291,3 +291,30 @@ def test_a_cache_that_cannot_be_read_is_a_warning(node: str) -> None:
 def test_titles_are_for_people(name: str, title: str) -> None:
     """One line, without what helps nobody."""
     assert title_of(name) == title
+
+
+def test_nothing_ends_before_it_began() -> None:
+    """What is learnt about the engine's clock in between does not turn back time."""
+    translator = RawJson()
+
+    events = feed(translator, 10.0, vertexes=[vertex(started=1)])
+    events += feed(translator, 10.5, vertexes=[vertex(started=1, completed=1.2)])
+    events += feed(translator, 10.5, vertexes=[vertex(COPY, "[2/2] COPY a b", started=5)])
+    events += translator.finish(11)
+
+    begin = next(e.at for e in events if isinstance(e, TaskStarted))
+    end = next(e.at for e in events if isinstance(e, TaskFinished))
+    assert end >= begin
+
+
+def test_the_dockerfiles_lines_are_left_to_the_error_and_come_after_the_end() -> None:
+    """The client quotes the Dockerfile: it says nothing new, and then all work has ended."""
+    translator = RawJson()
+
+    events = feed(translator, vertexes=[vertex(started=1, completed=2, error="exit code: 3")])
+    for line in ("Dockerfile:2", "-" * 20, "   2 | >>> RUN make", "-" * 20, "ERROR: it failed"):
+        events += translator.line("stderr", line, 11)
+
+    assert [type(event) for event in events] == [TaskStarted, TaskFinished, TaskLog]
+    assert logged(events) == [("stderr", "ERROR: it failed")]
+    assert "   2 | >>> RUN make" in translator.said
