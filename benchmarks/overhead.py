@@ -63,10 +63,14 @@ def plain_commands(backend: str, workload: Workload, reference: str) -> Commands
 
 def by_commands(backend: str, workload: Workload) -> Build:
     """Build with plain commands."""
+    # BuildKit is faster than the classic builder, and what a step uses where it can.
+    environment = {**Environment.current().variables, "DOCKER_BUILDKIT": "1"}
 
     def build(reference: str) -> None:
         for command in plain_commands(backend, workload, reference):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
             if done.returncode:
                 raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
 
