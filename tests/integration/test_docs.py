@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from attrs import frozen
 
 from buildpush import dockerfile
@@ -20,11 +21,47 @@ from buildpush.testing import LocalRegistry, RecordingSink
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 README = ROOT / "README.md"
+_ENGINES_OF_THE_README = "## With the engines you have"
+BAKE_FILE = """\
+variable "REPO" {}
+
+group "default" {
+  targets = ["app"]
+}
+
+target "app" {
+  tags = ["${REPO}:1.4"]
+}
+"""
 _FENCE = re.compile(r"^```(?P<info>[^\n`]+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+# What a page needs beyond a registry: the markers of the tests, whose fixtures are below.
+_NEEDS = {
+    "bake": ("needs_buildx",),
+    "buildah": ("needs_buildah",),
+    "buildx": ("needs_buildx",),
+    "cache": ("needs_buildx", "needs_buildah"),
+    "choose-a-backend": ("needs_docker", "needs_buildah"),
+    "docker": ("needs_docker",),
+    "logs": ("needs_root",),
+    "multi-platform": ("needs_buildx", "needs_buildah"),
+    "secrets": ("needs_root",),
+}
+# marker -> the fixture that brings it
+_ENGINES = {
+    "needs_buildx": "dockerd",
+    "needs_docker": "dockerd",
+    "needs_buildah": "buildah_root",
+}
 
 
 class PushableImage(Protocol):
     def push(self, host: str, repository: str, tag: str) -> str: ...
+
+
+class Engine(Protocol):
+    def activate(self, monkeypatch: pytest.MonkeyPatch) -> None: ...
 
 
 @frozen
@@ -110,44 +147,61 @@ def run_page(page: Path, found: list[Block], names: dict[str, object], project: 
                 value(local_registry=registry, recording_sink=RecordingSink())
 
 
-def needs_more(page: Path) -> bool:
-    return page.name in ("bake.md", "secrets.md")
+def pages() -> Iterator[ParameterSet]:
+    """The pages that have something to execute, each marked with what that needs."""
+    for page in PAGES:
+        if blocks(page):
+            marks = [getattr(pytest.mark, name) for name in _NEEDS.get(page.stem, ())]
+            yield pytest.param(page, marks=marks, id=page.stem)
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p) and not needs_more(p)], ids=lambda page: page.stem
-)
+@pytest.fixture
+def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the engines that the test is marked to need, and name them in the environment."""
+    wanted = {
+        fixture: None
+        for marker, fixture in _ENGINES.items()
+        if request.node.get_closest_marker(marker) is not None
+    }
+    for fixture in wanted:
+        engine: Engine = request.getfixturevalue(fixture)
+        engine.activate(monkeypatch)
+
+
+@pytest.fixture
+def base(request: pytest.FixtureRequest, names: dict[str, object]) -> None:
+    """A base image with a shell, called `base`, for the pages that need more than a registry."""
+    if any(marker.name.startswith("needs_") for marker in request.node.iter_markers()):
+        image: PushableImage = request.getfixturevalue("busybox_base")
+        host = str(names["repo"]).partition("/")[0]
+        names["base"] = image.push(host, "base/busybox", "1")
+
+
+@pytest.mark.usefixtures("engines", "base")
+@pytest.mark.parametrize("page", list(pages()))
 def test_every_block_of_a_page_runs(page: Path, names: dict[str, object], project: Path) -> None:
     """Read from top to bottom, each page works."""
     run_page(page, blocks(page), names, project)
 
 
 def test_the_blocks_of_the_readme_run(names: dict[str, object], project: Path) -> None:
-    """All but the two commands on top, which have tests of their own."""
-    run_page(README, blocks(README)[2:], names, project)
-
-
-@pytest.mark.needs_root
-def test_the_page_about_secrets_runs(
-    names: dict[str, object], project: Path, busybox_base: PushableImage
-) -> None:
-    """It needs a base image with a shell, and a sandbox."""
-    page = ROOT / "docs" / "how-to" / "secrets.md"
-    host = str(names["repo"]).partition("/")[0]
-    names["base"] = busybox_base.push(host, "base/busybox", "1")
-
-    run_page(page, blocks(page), names, project)
+    """All but the two commands on top, which have tests of their own, and those for engines."""
+    run_page(README, [b for b in blocks(README)[2:] if not for_engines(b)], names, project)
 
 
 @pytest.mark.needs_buildx
-def test_the_page_about_bake_files_runs(
-    names: dict[str, object], project: Path, buildx_plugin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It needs buildx, which reads them."""
-    monkeypatch.setenv("PATH", str(buildx_plugin.parent), prepend=os.pathsep)
-    page = ROOT / "docs" / "how-to" / "bake.md"
+@pytest.mark.usefixtures("engines")
+def test_the_engines_of_the_readme_run(names: dict[str, object], project: Path) -> None:
+    """What it does with the engines that people have."""
+    (project / "docker-bake.hcl").write_text(BAKE_FILE)
 
-    run_page(page, blocks(page), names, project)
+    run_page(README, [b for b in blocks(README) if for_engines(b)], names, project)
+
+
+def for_engines(block: Block) -> bool:
+    """Whether a block of the README is in the section that needs them."""
+    before = README.read_text().splitlines()[: block.line]
+    return [line for line in before if line.startswith("## ")][-1:] == [_ENGINES_OF_THE_README]
 
 
 def test_the_readmes_test_command_is_what_ci_runs() -> None:
