@@ -24,6 +24,8 @@ def objects(chunks: Iterable[bytes], source: str) -> Iterator[Mapping[str, objec
     for chunk in chunks:
         text = decode(chunk)
         pending += text
+        if len(pending) - len(text) > LIMIT:
+            raise _garbled(source)
         if "}" not in text:
             continue  # cannot end an object: so a large one is not parsed once per chunk
         start = 0
@@ -37,6 +39,8 @@ def objects(chunks: Iterable[bytes], source: str) -> Iterator[Mapping[str, objec
                 found, start = cast("tuple[Mapping[str, object], int]", scan(pending, start))
             except ValueError:
                 break
+            except RecursionError:
+                raise _garbled(source) from None
             yield found
         pending = pending[start:]
         if len(pending) > LIMIT:

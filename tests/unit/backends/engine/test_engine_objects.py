@@ -71,3 +71,26 @@ def test_an_object_without_end_is_not_kept_for_ever() -> None:
 
     with pytest.raises(BackendUnavailableError, match="not a stream"):
         list(objects([chunk], "it"))
+
+
+def test_an_object_without_end_is_not_kept() -> None:
+    """Whoever sends it never runs out of bytes, but this machine would of memory."""
+    sent = 0
+
+    def endless() -> Iterable[bytes]:
+        nonlocal sent
+        yield b'{"a": "'
+        for _ in range(1000):
+            sent += 1 << 20
+            yield b"x" * (1 << 20)
+
+    with pytest.raises(BackendUnavailableError, match="not a stream of JSON objects"):
+        list(objects(endless(), "it"))
+
+    assert sent <= LIMIT + (2 << 20)
+
+
+def test_an_object_nested_without_end_is_garbled() -> None:
+    """Not the parser's own trouble, which nobody could tell from a defect."""
+    with pytest.raises(BackendUnavailableError, match="not a stream of JSON objects"):
+        list(objects([b'{"a":' * 200_000, b"}" * 200_000], "it"))
