@@ -9,7 +9,7 @@ from typing import Final, Self
 from attrs import define, evolve, field
 
 from ...auth import Keychain
-from ...errors import BuildError, BuildpushError
+from ...errors import AuthError, BuildError, BuildpushError, RegistryError
 from ...oci import Platform
 from ...oci.wire import ImageConfig, parse_config
 from ...plan import Artifact, BuildRequest, Delivery
@@ -17,7 +17,7 @@ from ...runtime import Run
 from ..engine.command import converse, question
 from .argv import Surroundings, build, build_environment, epoch_of
 from .delivering import export, push_image
-from .failures import build_error, was_killed_by_itself
+from .failures import CACHE_NOT_WRITTEN, build_error, was_killed_by_itself
 from .images import Image, only_docker_says
 from .leftovers import remove_leftovers
 from .probing import Buildah
@@ -97,12 +97,32 @@ class Building:
             for folder in request.local_outputs:
                 folder.parent.mkdir(parents=True, exist_ok=True)
             prefix = f"{platform} " if several else ""
-            image = self._build(request, where, platform, prefix, oci=oci)
+            image = self._build_or_do_without_cache(request, where, platform, prefix, oci=oci)
             if platform is not None and not _is_for(platform, image.config):
                 # The cache of a stage from scratch does not know platforms.
                 anew = evolve(request, no_cache=True)
                 image = self._build(anew, where, platform, prefix, oci=oci)
             yield image
+
+    def _build_or_do_without_cache(
+        self,
+        request: BuildRequest,
+        where: Surroundings,
+        platform: Platform | None,
+        prefix: str,
+        *,
+        oci: bool,
+    ) -> Image:
+        """Build; once more, from the layers made, where nothing but writing a cache has failed."""
+        try:
+            return self._build(request, where, platform, prefix, oci=oci)
+        except (RegistryError, AuthError) as error:
+            required = any(cache.required for cache in request.cache_to)
+            if required or not error.message.startswith(CACHE_NOT_WRITTEN):
+                raise
+            self.run.warn(error.message)
+        without = evolve(request, cache_to=())
+        return self._build(without, where, platform, prefix, oci=oci)
 
     def _build(
         self,

@@ -28,16 +28,28 @@ from ...plan import BuildRequest
 from ...runtime.process import Completed
 from .translate import BuildOutput, Step, TransferOutput, message_of
 
-__all__ = ["build_error", "cannot_start", "lines_of", "push_error", "was_killed_by_itself"]
+__all__ = [
+    "CACHE_NOT_WRITTEN",
+    "build_error",
+    "cannot_start",
+    "lines_of",
+    "push_error",
+    "was_killed_by_itself",
+]
 
 _AT_STEP: Final = re.compile(r'building at STEP "(.*?)": (.*)', re.DOTALL)
 _EXIT: Final = re.compile(r"(?:^|: )exit status (\d+)$")
 _SIGNAL: Final = re.compile(r"(?:^|: )signal: (.+)$")
 _SOURCE: Final = re.compile(r"docker://(\S+?)(?:[:,]? |: |$)")
 _INITIALIZING: Final = re.compile(
-    r"^(?:creating build container: |trying to reuse blob \S+ at destination: )*"
+    r"^(?:creating build container: |pushing image \"[^\"]*\" to \"[^\"]*\": "
+    r"|failed pushing cache to \{.*?\}: |trying to reuse blob \S+ at destination: "
+    r"|checking whether a blob \S+ exists in \S+: )*"
     r"(?:initializing (?:source|destination) docker://\S+: )?"
 )
+_CACHE: Final = "failed pushing cache to "
+_IGNORED: Final = re.compile(r"no items matching glob \"[^\"]*\" copied \((\d+) filtered out")
+_UNGIVEN: Final = re.compile(r"(secret|ssh) required but no \S+ with id (\S+) found")
 _HELPER: Final = re.compile(r"(?:^|: )(?:while running runtime: )?signal: killed$")
 _LOST: Final = "(Unable to determine exit status)"
 _CONTAINER: Final = re.compile(r'^resolving mountpoints for container "[0-9a-f]+": ')
@@ -46,6 +58,9 @@ _NO_FILE: Final = re.compile(
 )
 _NO_PLATFORM: Final = re.compile(r"no image found in (?:image index|manifest list) for ([^\n]*)")
 _PARSING: Final = ("unknown instruction", "dockerfile parse error", "only supports the --")
+
+CACHE_NOT_WRITTEN: Final = "the cache could not be written"
+"""How the message begins where a build failed for nothing but its cache."""
 
 Class = Callable[..., BuildpushError]
 
@@ -99,6 +114,12 @@ _REGISTRY: Final[tuple[tuple[tuple[str, ...], Class, str], ...]] = (
         "is the registry there, and reachable from this machine?",
     ),
 )
+_CODES: Final = {
+    126: "is the file executable, and its interpreter in the image?",
+    127: "the program is not in the image, or not in its PATH",
+    137: "the kernel killed it: does it need more memory?",
+    139: "it crashed (segmentation fault)",
+}
 _MACHINE: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
     (
         ("no space left on device", "disk quota exceeded"),
@@ -181,6 +202,8 @@ def build_error(
     machine = _of_machine(reason, evidence)
     if machine is not None:
         return machine
+    if _CACHE in reason:
+        return _of_registry(CACHE_NOT_WRITTEN, reason, (command,))
     named = _SOURCE.search(reason)
     if named is not None or "registry" in reason:
         what = named[1] if named else "a base image"
@@ -258,10 +281,25 @@ def _of_instruction(
     if is_run and exit_code is not None:
         code = int(exit_code[1])
         ran = evolve(command, argv=(first,), exit_code=code)
-        hint = "the kernel killed it: does it need more memory?" if code == 137 else ""
+        hint = _hint_of_run(code, command.tail)
         return BuildError(f"{first}: exit code {code}", evidence=(*source, ran), hint=hint)
     if is_run and signal is not None:
         return BuildError(f"{first}: ended by signal {signal[1]}", evidence=(*source, command))
+    ungiven = _UNGIVEN.search(reason)
+    if ungiven is not None:
+        what = "secret" if ungiven[1] == "secret" else "SSH agent"
+        setting = "secrets" if ungiven[1] == "secret" else "ssh"
+        return BuildError(
+            f"{first}: it needs the {what} {ungiven[2]}, and none was given",
+            evidence=(*source, command),
+            hint=f"give it in {setting}, as {ungiven[2]}",
+        )
+    if _IGNORED.search(reason) is not None:
+        return BuildError(
+            f"{first}: .dockerignore leaves out everything that it would copy",
+            evidence=(*source, command),
+            hint="add an exception to .dockerignore: a line that begins with !",
+        )
     missing = _NO_FILE.search(reason)
     if missing is not None:
         name = missing[1].strip('"[]')
@@ -271,6 +309,24 @@ def _of_instruction(
             hint="is it in the build context, and not ignored by .dockerignore?",
         )
     return None
+
+
+def _hint_of_run(code: int, tail: Sequence[str]) -> str:
+    """What to do about a RUN that ended with *code* after the lines of *tail*."""
+    said = "\n".join(tail)
+    if _has(said, ("exec format error",)):
+        return (
+            "this machine cannot execute programs of that platform: install QEMU's binfmt"
+            " handlers, or build on a machine of that platform"
+        )
+    full, _, room = _MACHINE[0]
+    if _has(said, full):
+        return f"the disk (or /dev/shm) is full: {room}, or raise shm_size"
+    if code == 1 and re.search(
+        r"unable to start container process: exec: .*(?:no such|not f)", said
+    ):
+        return _CODES[127]
+    return _CODES.get(code, "")
 
 
 def _plainly(reason: str) -> str:

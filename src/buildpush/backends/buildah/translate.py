@@ -15,6 +15,7 @@ from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted
 __all__ = ["BuildOutput", "Step", "TransferOutput", "message_of"]
 
 _TAIL: Final = 40
+_ERRORS: Final = 15
 _STEP: Final = re.compile(
     r"(?:\[[a-z][a-z0-9/]*\] )?(?:\[(\d+)/(\d+)\] )?STEP (\d+)/(\d+): (.*)", re.DOTALL
 )
@@ -56,13 +57,25 @@ class BuildOutput:
 
     prefix: str = ""
     step: Step | None = field(default=None, init=False)
-    tail: deque[str] = field(factory=lambda: deque[str](maxlen=_TAIL), init=False)
     error: str = field(default="", init=False)
     image: str = field(default="", init=False)
     _task: str = field(default="", init=False)
     _outcome: Outcome = field(default="done", init=False)
     _count: int = field(default=0, init=False)
     _warned: set[str] = field(factory=set[str], init=False)
+    _lines: int = field(default=0, init=False)
+    _tails: dict[Stream, deque[tuple[int, str]]] = field(
+        factory=dict[Stream, deque[tuple[int, str]]], init=False
+    )
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of the step; the last of stderr among them, whatever stdout has."""
+        last = {stream: list(lines) for stream, lines in self._tails.items()}
+        errors = last.get("stderr", [])[-_ERRORS:]
+        others = (line for lines in last.values() for line in lines if line not in errors)
+        kept = sorted(others)[len(errors) - _TAIL :]
+        return tuple(text for _, text in sorted((*kept, *errors)))
 
     def line(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         """The events that one line means."""
@@ -110,6 +123,8 @@ class BuildOutput:
             if warning and warning not in self._warned:
                 self._warned.add(warning)
                 yield Warned(at=at, message=f"buildah: {warning}")
+            if _is_retry(line):
+                return  # the warning says it all
         yield from self._log("stderr", line, at)
 
     def _follows(self, match: re.Match[str]) -> bool:
@@ -136,7 +151,7 @@ class BuildOutput:
             steps=int(match[4]),
             text=match[5],
         )
-        self.tail.clear()
+        self._tails.clear()
         step = self.step
         stage = f"{step.stage}/{step.stages} " if step.stages > 1 else ""
         title = f"[{stage}{step.number}/{step.steps}] {step.text}"
@@ -158,7 +173,9 @@ class BuildOutput:
 
     def _log(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         if not line.startswith("Error: ") and not _ECHO.fullmatch(line):
-            self.tail.append(line)
+            self._lines += 1
+            tail = self._tails.setdefault(stream, deque(maxlen=_TAIL))
+            tail.append((self._lines, line))
         yield TaskLog(at=at, task=self._task or f"{self.prefix}buildah", stream=stream, line=line)
 
 
@@ -179,6 +196,9 @@ class TransferOutput:
 
     def line(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         """The events that one line means."""
+        if _is_retry(line):
+            yield Warned(at=at, message=f"buildah: {message_of(line)[1]}")
+            return
         if line.startswith("Error: "):
             self.error = line.removeprefix("Error: ")
         else:
@@ -204,6 +224,12 @@ def message_of(line: str) -> tuple[str, str]:
         except ValueError:
             text = text.strip('"')
     return match[1], text
+
+
+def _is_retry(line: str) -> bool:
+    """Whether buildah says that it tries again to reach a registry."""
+    level, message = message_of(line)
+    return level == "warning" and message.startswith("Failed, retrying")
 
 
 def _warning(line: str) -> str:

@@ -18,11 +18,11 @@ import pytest
 from attrs import evolve
 
 from buildpush.backends.buildah.failures import build_error
-from buildpush.backends.buildah.translate import BuildOutput
+from buildpush.backends.buildah.translate import BuildOutput, TransferOutput
 from buildpush.dockerfile import parse
 from buildpush.dockerfile.instructions import Dockerfile
 from buildpush.errors import CommandEvidence, DockerfileError
-from buildpush.events import Event, Stream, TaskFinished, TaskLog, TaskStarted
+from buildpush.events import Event, Stream, TaskFinished, TaskLog, TaskStarted, Warned
 from buildpush.plan import BuildRequest
 from buildpush.render.jsonl import to_json
 from buildpush.runtime.process import TAIL_LINES, Completed
@@ -136,3 +136,29 @@ def test_a_platform_sets_its_tasks_apart() -> None:
 
     names = [{e.task for e in events if isinstance(e, TaskStarted)} for events in (one, two)]
     assert not names[0] & names[1]
+
+
+def test_the_errors_of_a_noisy_step_are_in_its_tail() -> None:
+    """Two pipes: what was written last on one may be read before a lot of the other."""
+    output = BuildOutput()
+    lines = ["STEP 1/2: FROM scratch", "STEP 2/2: RUN make"]
+    for line in lines:
+        list(output.line("stdout", line, 0.0))
+    list(output.line("stderr", "the very reason", 0.0))
+    for number in range(300):
+        list(output.line("stdout", f"noise {number}", 0.0))
+
+    assert len(output.tail) == 40
+    assert output.tail[0] == "the very reason"
+    assert output.tail[-1] == "noise 299"
+
+
+def test_trying_a_registry_again_is_said_once() -> None:
+    """As a warning, and not as a line of output, too."""
+    retry = 'time="x" level=warning msg="Failed, retrying in 2s ... (1/3). Error: no route"'
+    for output in (BuildOutput(), TransferOutput(task="a", title="a")):
+        events = list(output.line("stderr", retry, 0.0))
+
+        expected = "buildah: Failed, retrying in 2s ... (1/3). Error: no route"
+        assert events == [Warned(at=0.0, message=expected)]
+        assert not output.tail

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from buildpush.auth import Chain
 from buildpush.backends.buildah import BuildahBackend
-from buildpush.backends.buildah.failures import cannot_start, push_error
+from buildpush.backends.buildah.failures import build_error, cannot_start, push_error
 from buildpush.backends.buildah.images import (
     Annotations,
     Exported,
@@ -21,7 +22,7 @@ from buildpush.backends.buildah.images import (
 )
 from buildpush.backends.buildah.leftovers import remove_leftovers
 from buildpush.backends.buildah.probing import Buildah
-from buildpush.backends.buildah.translate import TransferOutput, message_of
+from buildpush.backends.buildah.translate import BuildOutput, TransferOutput, message_of
 from buildpush.dockerfile import parse
 from buildpush.errors import (
     AuthError,
@@ -40,7 +41,7 @@ from buildpush.oci import Digest, ImageReference, Platform
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Descriptor, MediaType, parse_config
 from buildpush.plan import BuildRequest, PushedArtifact
-from buildpush.plan.values import Delivery
+from buildpush.plan.values import Cache, Delivery
 from buildpush.runtime import CancelToken, Environment, Run
 from buildpush.runtime.process import Completed
 
@@ -181,6 +182,55 @@ def test_a_push_that_fails_says_what_to_do(said: str, kind: type[BuildpushError]
     assert error.hint
 
 
+@pytest.mark.parametrize(
+    ("step", "printed", "error", "message", "hint"),
+    [
+        ("RUN foo", "", "while running runtime: exit status 127", "exit code 127", "PATH"),
+        ("RUN foo", "", "while running runtime: exit status 137", "exit code 137", "memory"),
+        ("RUN x", "Exec format error", "x: exit status 1", "exit code 1", "QEMU"),
+        ("RUN x", "cp: No space left on device", "x: exit status 1", "exit code 1", "shm_size"),
+        (
+            'RUN ["/x"]',
+            'unable to start container process: exec: "/x": stat /x: no such file or directory',
+            "while running runtime: exit status 1",
+            "exit code 1",
+            "not in the image",
+        ),
+        (
+            "COPY a /",
+            "",
+            'no items matching glob "/c/a" copied (1 filtered out using /c/.dockerignore): no',
+            ".dockerignore leaves out",
+            "exception",
+        ),
+        (
+            "RUN a",
+            "",
+            "ssh required but no ssh with id k found",
+            "needs the SSH agent k",
+            "give it in ssh, as k",
+        ),
+    ],
+)
+def test_a_step_that_fails_says_what_to_do(
+    tmp_path: Path, step: str, printed: str, error: str, message: str, hint: str
+) -> None:
+    """The same as with the other backends."""
+    output = BuildOutput()
+    list(output.line("stdout", f"STEP 1/1: {step}", 0.0))
+    list(output.line("stdout", printed, 0.0))
+    list(output.line("stderr", f'Error: building at STEP "{step}": {error}', 0.0))
+    completed = Completed(
+        exit_code=125, evidence=CommandEvidence(argv=("buildah",), exit_code=125)
+    )
+
+    found = build_error(a_request(tmp_path), output, completed)
+
+    assert isinstance(found, BuildError)
+    assert message in found.message
+    assert hint in found.hint
+
+
 def test_a_line_of_buildahs_log_is_read() -> None:
     """With its quotes undone."""
     assert message_of('time="x" level=warning msg="a \\"b\\""') == ("warning", 'a "b"')
@@ -291,6 +341,47 @@ def test_a_run_that_buildah_killed_itself_is_tried_again(
 
     assert [e.message for e in events if isinstance(e, Warned)] == [
         "buildah 1.28.2 killed its own RUN: once more"
+    ]
+
+
+UNCACHED = f"""
+case "$1" in
+build)
+    echo "STEP 1/1: FROM scratch"
+    case "$*" in *--cache-to*)
+        echo 'Error: failed pushing cache to {{{{a}}}}: connection refused' >&2; exit 125 ;;
+    esac
+    echo {"a" * 64} ;;
+inspect) echo '{json.dumps({"Config": json.dumps(CONFIG)})}' ;;
+push) while test "$1" != --digestfile; do shift; done; echo {DIFF} > "$2" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_cache_that_cannot_be_written_fails_only_who_requires_it(
+    program: Callable[[str], Buildah], tmp_path: Path, required: bool
+) -> None:
+    """Buildah itself fails the build: it is done once more, from its layers."""
+    from buildpush.backends.buildah.building import Building
+
+    events: list[Event] = []
+    cache = Cache(type="registry", attributes={"ref": "r.io/cache:1"}, required=required)
+    with Building(
+        buildah=program(UNCACHED),
+        request=evolve(a_request(tmp_path), cache_to=(cache,)),
+        keychain=Chain(()),
+        run=a_run(tmp_path, events),
+    ) as building:
+        if required:
+            with pytest.raises(RegistryUnavailableError, match="the cache could not be written"):
+                building.artifact()
+            return
+        artifact = building.artifact()
+
+    assert artifact == PushedArtifact(digest=DIFF)
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "the cache could not be written: connection refused"
     ]
 
 
