@@ -50,7 +50,9 @@ def retrying(
     def announce(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         seconds = state.next_action.sleep if state.next_action else 0.0
-        run.warn(f"{what}: {error}; trying again in {seconds:.1f} s")
+        said = str(error)
+        about = "" if said.startswith(f"{what}: ") else f"{what}: "
+        run.warn(f"{about}{said}; trying again in {seconds:.1f} s")
 
     controller = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(policy.attempts),

@@ -53,6 +53,20 @@ def test_a_passing_fault_is_tried_again_and_shown(run: Run, events: list[Event])
     assert warning.message.startswith("GET x: it fell over; trying again in ")
 
 
+def test_what_the_error_says_itself_is_not_said_twice(run: Run, events: list[Event]) -> None:
+    """Many errors begin with what was tried."""
+    faults = [RegistryUnavailableError("push x: it fell over")]
+
+    def attempt() -> None:
+        if faults:
+            raise faults.pop()
+
+    retrying("push x", attempt, run=run, policy=RetryPolicy(first_wait=0.001))
+
+    assert isinstance(events[0], Warned)
+    assert events[0].message.startswith("push x: it fell over; trying again in ")
+
+
 def test_the_last_error_is_raised_when_attempts_run_out(run: Run) -> None:
     """Three attempts, then the reader gets the fault itself."""
     attempts = Attempts(*(RegistryUnavailableError(str(n)) for n in range(5)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ...auth import Keychain
 from ...auth.files import docker_config
@@ -23,6 +24,7 @@ from ...plan import Artifact, BuildRequest, Delivery, LayoutArtifact, PushedArti
 from ...runtime import CancelToken, Run
 from ..engine.api import EngineApi
 from ..engine.exported import adopt
+from ..registries import open_registry
 from .accounts import Accounts, base_images, refuse_mounts, settle
 from .classic import build as build_classic
 from .classic import check
@@ -114,7 +116,14 @@ class _Work:
         """Push every tag; the digest that they all have."""
         request = self.request
         digests = {
-            push(self.api, reference, self.keychain, self.run, retries=request.retries): reference
+            push(
+                self.api,
+                reference,
+                self.keychain,
+                self.run,
+                retries=request.retries,
+                check=partial(self._see_who_may_push, reference),
+            ): reference
             for reference in request.references
         }
         if len(digests) != 1:
@@ -124,6 +133,14 @@ class _Work:
                 hint="did somebody tag another image meanwhile?",
             )
         return next(iter(digests))
+
+    def _see_who_may_push(self, reference: ImageReference) -> None:
+        """Raise `AuthError` where the registry lets nobody in with this credential."""
+        with (
+            suppress(RegistryError),
+            open_registry(evolve(self.request, retries=0), self.keychain, self.run) as client,
+        ):
+            client.has_blob(reference.repository, Digest.of(b""))
 
     def _export(self, image: str) -> LayoutArtifact:
         """Save the image, and make an artifact of it."""

@@ -88,9 +88,18 @@ def pull(api: EngineApi, wanted: Pull, keychain: Keychain, run: Run, *, retries:
 
 
 def push(
-    api: EngineApi, reference: ImageReference, keychain: Keychain, run: Run, *, retries: int
+    api: EngineApi,
+    reference: ImageReference,
+    keychain: Keychain,
+    run: Run,
+    *,
+    retries: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Digest:
     """Push one tag; the digest that the daemon says it has pushed.
+
+    *check* is called when the daemon tries something again, which it does for most of a minute
+    even where nobody is let in: what it raises ends the push.
 
     Raises `PermissionDeniedError`, `AuthError`, `RateLimitedError` and the like for what the
     registry said to the daemon, and `BuildError` when the daemon does not tell a digest.
@@ -105,6 +114,7 @@ def push(
                 lambda: api.messages("POST", path, params={"tag": reference.tag}, headers=headers),
                 about,
                 run,
+                check,
             ).digest
         if digest is None:
             raise BuildError(
@@ -116,7 +126,12 @@ def push(
     return retrying(about, attempt, run=run, policy=RetryPolicy(attempts=retries + 1))
 
 
-def _transfer(ask: Callable[[], Iterator[Mapping[str, object]]], about: str, run: Run) -> Transfer:
+def _transfer(
+    ask: Callable[[], Iterator[Mapping[str, object]]],
+    about: str,
+    run: Run,
+    check: Callable[[], None] = lambda: None,
+) -> Transfer:
     """Follow a push or a pull to its end; what it has told."""
     transfer = Transfer(task=about)
     try:
@@ -127,8 +142,11 @@ def _transfer(ask: Callable[[], Iterator[Mapping[str, object]]], about: str, run
                     failure = failure_in(message)
                     if failure is not None:
                         raise explain(failure.message, about=about)
+                    retried = transfer.retried
                     for event in transfer.message(message, run.now):
                         run.emit(event)
+                    if transfer.retried and not retried:
+                        check()
                 done = True
             finally:
                 for event in transfer.finish(run.now, failed=not done):

@@ -45,7 +45,7 @@ _MEANINGS: Final[Mapping[type[RegistryError | AuthError], re.Pattern[str]]] = {
         r"connection refused|connection reset|no such host|i/o timeout|deadline exceeded"
         r"|handshake timeout|timeout exceeded|\bEOF\b|broken pipe|network is unreachable"
         r"|no route to host|server misbehaving|x509:|tls: |server gave HTTP response"
-        r"|client\.timeout|\b50[0234]\b|received unexpected HTTP status: 5|temporary failure",
+        r"|client\.timeout|error from registry: unavailable|\b50[0234]\b|received unexpected HTTP status: 5|temporary failure",
         re.IGNORECASE,
     ),
 }
@@ -69,6 +69,7 @@ def refusal(
     message: str, *, about: str, evidence: tuple[Evidence, ...] = ()
 ) -> BuildpushError | None:
     """The error for a complaint about a registry; None when it is about something else."""
+    message = _said_once(message)
     for kind, pattern in _MEANINGS.items():
         if pattern.search(message):
             hint = _HINTS[kind]
@@ -80,4 +81,13 @@ def refusal(
 
 def explain(message: str, *, about: str) -> BuildpushError:
     """The error for what a daemon says about a push or a pull, whatever it is."""
-    return refusal(message, about=about) or RegistryError(f"{about}: {message}")
+    return refusal(message, about=about) or RegistryError(f"{about}: {_said_once(message)}")
+
+
+def _said_once(message: str) -> str:
+    """One line of it: containerd says a registry's word and its details, which are often one."""
+    lines: list[str] = []
+    for line in filter(None, map(str.strip, message.splitlines())):
+        if not any(line in earlier for earlier in lines):
+            lines.append(line)
+    return "; ".join(lines)

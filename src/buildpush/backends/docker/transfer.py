@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
-from ...events import Event, Outcome, TaskFinished, TaskLog, TaskProgress, TaskStarted
+from ...events import Event, Outcome, TaskFinished, TaskLog, TaskProgress, TaskStarted, Warned
 from ...oci import Digest
 
 __all__ = ["Transfer"]
@@ -65,6 +65,8 @@ class Transfer:
     ) -> Iterator[Event]:
         name = self._name(layer)
         if status.startswith("Retrying"):
+            if not self.retried:
+                yield Warned(at=at, message=f"{self.task}: the daemon has to try again")
             self.retried = True
         elif status in _ENDS:
             if layer not in self._open:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from buildpush.auth import Access, Chain, Credential, StaticKeychain
 from buildpush.backends.docker.accounts import refuse_mounts, settle
-from buildpush.backends.docker.images import Pull, credentials
+from buildpush.backends.docker.images import Pull, credentials, push
 from buildpush.backends.docker.refusals import explain
 from buildpush.backends.docker.stream import failure_in
 from buildpush.backends.docker.transfer import Transfer
@@ -26,10 +27,11 @@ from buildpush.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from buildpush.events import TaskFinished, TaskProgress, TaskStarted
+from buildpush.events import Event, TaskFinished, TaskProgress, TaskStarted, Warned
 from buildpush.oci import Digest, ImageReference, Platform, Repository
 from buildpush.plan import BuildRequest
 from buildpush.plan.values import Cache
+from buildpush.runtime import CancelToken, Run
 
 OWN = Platform.parse("linux/amd64")
 DIGEST = Digest(f"sha256:{'ab' * 32}")
@@ -51,6 +53,7 @@ DIGEST = Digest(f"sha256:{'ab' * 32}")
         ("tag does not exist: r/a:nope", NotFoundError),
         ('Get "http://r/v2/": dial tcp: connect: connection refused', RegistryUnavailableError),
         ("received unexpected HTTP status: 500 Internal Server Error", RegistryUnavailableError),
+        ("error from registry: unavailable\nunavailable", RegistryUnavailableError),
         ("x509: certificate signed by unknown authority", RegistryUnavailableError),
         ("something quite different", RegistryError),
     ],
@@ -64,6 +67,13 @@ def test_a_certificate_is_not_tried_again() -> None:
     """It will not get better."""
     assert explain("x509: unknown authority", about="pull a").retryable is False
     assert explain("connection refused", about="pull a").retryable is True
+
+
+def test_a_registrys_word_is_repeated_once() -> None:
+    """Containerd says it again as its own details."""
+    error = explain("error from registry: unauthorized\nunauthorized\nsee x", about="push a")
+
+    assert error.message == "push a: error from registry: unauthorized; see x"
 
 
 def test_an_error_in_band_is_found_in_old_and_new_messages() -> None:
@@ -111,6 +121,31 @@ def test_the_digest_of_the_classic_store_comes_as_an_object() -> None:
     list(transfer.message({"progressDetail": {}, "aux": {"Tag": "1", "Digest": str(DIGEST)}}, 0.0))
 
     assert transfer.digest == DIGEST
+
+
+class RetryingDaemon:
+    """Lets nobody in, and says for a minute that it tries again."""
+
+    def messages(self, *_: Any, **__: Any) -> Iterator[dict[str, Any]]:
+        yield {"status": "Retrying in 5 seconds", "id": "one"}
+        pytest.fail("it was waited for")
+
+
+def test_a_push_that_is_tried_again_is_looked_into(tmp_path: Path) -> None:
+    """A refused credential is not worth the daemon's minute; the user hears of every other."""
+    events: list[Event] = []
+    run = Run(workdir=tmp_path, cancel=CancelToken(), sink=events.append)
+    reference = ImageReference.parse("registry.test/app:1")
+
+    def check() -> None:
+        raise AuthError("nobody is let in")
+
+    with pytest.raises(AuthError, match="nobody is let in"):
+        push(cast("Any", RetryingDaemon()), reference, Chain(()), run, retries=3, check=check)
+
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "push registry.test/app:1: the daemon has to try again"
+    ]
 
 
 def sent(keychain: Any, repository: str, access: Access = "push") -> Any:
