@@ -21,6 +21,7 @@ from ...errors import (
     CommandEvidence,
     DockerfileError,
     Evidence,
+    RegistryError,
     SourceEvidence,
     SpecError,
     UnsupportedFeatureError,
@@ -50,6 +51,8 @@ _COMMAND: Final = re.compile(
     re.DOTALL,
 )
 _EXIT: Final = re.compile(r"exit code: (\d+)")
+_UNSTARTED: Final = re.compile(r"unable to start container process: exec: .*(?:no such|not f)")
+_TOKEN: Final = re.compile(r"failed to authorize|failed to fetch \w+ token")
 _FULL: Final = "no space left on device"
 _FOREIGN: Final = "exec format error"
 
@@ -232,6 +235,8 @@ def _hint_of(tail: tuple[str, ...], code: int, request: BuildRequest) -> str:
         )
     if _FULL.lower() in said.lower():
         return f"the disk (or /dev/shm) is full: {_DISK}, or raise shm_size"
+    if code == 1 and _UNSTARTED.search(said):
+        return _CODES[127]
     return _CODES.get(code, "")
 
 
@@ -286,8 +291,13 @@ def _registry(failure: _Failure) -> Iterator[BuildpushError]:
         r"[ /](\S+)",
         name,
     )
+    otherwise: type[BuildpushError] = BuildError
     if pushed:
         subject, why = f"pushing {pushed[1]} failed", pushed[2]
+        otherwise = BuildError if _FULL in text else RegistryError
+    elif name == "exporting to image" and _TOKEN.search(text):
+        references = ", ".join(map(str, failure.request.references))
+        subject, why = f"pushing {references} failed", text
     elif exports_cache(name):
         subject, why = "the cache could not be written", text
     elif resolved:
@@ -297,7 +307,9 @@ def _registry(failure: _Failure) -> Iterator[BuildpushError]:
     else:
         return
     evidence: tuple[Evidence, ...] = (*failure.source(), failure.client())
-    yield registry_error(failure.redact(subject), failure.redact(why), evidence=evidence)
+    yield registry_error(
+        failure.redact(subject), failure.redact(why), evidence=evidence, otherwise=otherwise
+    )
 
 
 def _secret(failure: _Failure) -> Iterator[BuildpushError]:

@@ -51,7 +51,7 @@ _UNKNOWN: Final = _kind(
 _AWAY: Final = _kind(
     RegistryUnavailableError,
     r"connection refused|no such host|timeout|connection reset|\beof\b|no route|broken pipe",
-    "network is unreachable|tls|x509|http response to https|temporary failure",
+    "network is unreachable|tls|x509|http response to https|temporary failure|unavailable$",
     hint="is the registry reachable from where the builder runs?",
 )
 _BY_WORDS: Final = (_LIMITED, _MISSING, _DENIED, _UNKNOWN, _AWAY)
@@ -60,12 +60,19 @@ _SERVER_ERRORS: Final = 500
 
 
 def registry_error(
-    subject: str, said: str, *, evidence: tuple[Evidence, ...] = ()
+    subject: str,
+    said: str,
+    *,
+    evidence: tuple[Evidence, ...] = (),
+    otherwise: type[BuildpushError] = BuildError,
 ) -> BuildpushError:
-    """The error for *subject*, because a registry or the way to it *said* something."""
+    """The error for *subject*, because a registry or the way to it *said* something.
+
+    It is of class *otherwise* when the words are not known, and no status is among them.
+    """
     found = _find(said)
     if found is None:
-        kind = RegistryError if _STATUS.search(said) else BuildError
+        kind = RegistryError if _STATUS.search(said) else otherwise
         return kind(f"{subject}: {said}", evidence=evidence)
     error, _, hint = found
     if re.search(r"x509|tls: |HTTP response to HTTPS", said):

@@ -28,7 +28,7 @@ from buildpush.errors import (
     SourceEvidence,
     UnsupportedFeatureError,
 )
-from buildpush.oci import Digest, Platform
+from buildpush.oci import Digest, ImageReference, Platform
 from buildpush.plan import BuildRequest
 from buildpush.plan.values import Cache
 from buildpush.runtime import Redactor
@@ -268,3 +268,24 @@ def test_the_digest_is_read_from_the_metadata(tmp_path: Path) -> None:
     for wrong in (empty, tmp_path / "none"):
         with pytest.raises(BuildError, match="did not say what it built"):
             read_metadata(wrong)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("failed to authorize: failed to fetch oauth token: unauthorized", AuthError),
+        ("failed to push r.test/app:1: unavailable", RegistryUnavailableError),
+        ("failed to push r.test/app:1: unknown: unknown", RegistryError),
+        ("failed to push r.test/app:1: write /x: no space left on device", BuildError),
+    ],
+)
+def test_a_push_that_fails_is_not_the_dockerfiles_fault(
+    said: str, kind: type[BuildpushError]
+) -> None:
+    """A password that is refused is told in words that do not name what was pushed."""
+    reference = ImageReference.parse("r.test/app:1")
+
+    error = failed(name="exporting to image", error=said, references=(reference,))
+
+    assert type(error) is kind
+    assert "pushing r.test/app:1 failed" in error.message
