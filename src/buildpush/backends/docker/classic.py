@@ -155,7 +155,9 @@ def sent(request: BuildRequest) -> Sent:
     # our Dockerfile is not copied into the image.
     extras: list[Extra] = [(_OWN_NAME, text.encode("utf-8", "surrogateescape"))]
     there = request.context / _IGNORE
-    if there.is_file() and not rules.excludes(_IGNORE):
+    # A link to elsewhere is not followed: what is read here can be copied into the image.
+    inside = there.resolve().is_relative_to(request.context.resolve())
+    if inside and there.is_file() and not rules.excludes(_IGNORE):
         extras.append((_IGNORE, there.read_bytes().rstrip(b"\n") + f"\n{_OWN_NAME}\n".encode()))
     else:
         extras.append((_IGNORE, f"{_OWN_NAME}\n{_IGNORE}\n".encode()))

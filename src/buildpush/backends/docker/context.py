@@ -6,6 +6,7 @@ clients send them.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -111,7 +112,7 @@ def _one(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
     )
     yield pack(entry)
     if kind == "file":
-        yield from _body(path, name, entry.size)
+        yield from _body(path, name, status)
         yield padding(entry.size)
 
 
@@ -127,21 +128,32 @@ def _kind(mode: int) -> Kind | None:
     return next((kind for bits, kind in kinds if stat.S_IFMT(mode) == bits), None)
 
 
-def _body(path: Path, name: str, size: int) -> Iterator[bytes]:
-    left = size
+def _body(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
+    left = status.st_size
     try:
-        with path.open("rb") as file:
+        # Meanwhile it may have become a link out of the context, or a pipe that never ends.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not (stat.S_ISREG(found.st_mode) and os.path.samestat(found, status)):
+                raise _changed(name, "was replaced")
             while left:
                 data = file.read(min(left, _READ))
                 if not data:
-                    raise BuildError(
-                        f"{name} became shorter while the build context was sent",
-                        hint="let nobody write to the context during a build",
-                    )
+                    raise _changed(name, "became shorter")
                 left -= len(data)
                 yield data
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _changed(name, "was replaced") from error
         raise _unreadable(path, error) from error
+
+
+def _changed(name: str, how: str) -> BuildError:
+    return BuildError(
+        f"{name} {how} while the build context was sent",
+        hint="let nobody write to the context during a build",
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> SpecError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,41 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """With its name."""
     with pytest.raises(SpecError, match="no-such"):
         list(Context(folder=tmp_path / "no-such", rules=IgnoreRules()).stream())
+
+
+def test_an_ignore_file_that_links_out_of_the_context_is_not_sent(tmp_path: Path) -> None:
+    """Or ``COPY . /`` would put a file of this machine into the image."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (tmp_path / "private").write_text("canary\n")
+    (context / ".dockerignore").symlink_to(tmp_path / "private")
+    request = a_request(context, "FROM --platform=$BUILDPLATFORM scratch\nCOPY . /\n")
+
+    what = sent(request)
+
+    assert content(what.context, ".dockerignore") == b".buildpush.Dockerfile\n.dockerignore\n"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "file"])
+def test_a_file_that_is_replaced_while_it_is_sent_is_an_error(tmp_path: Path, kind: str) -> None:
+    """Neither is a link followed out of the context, nor is a pipe waited for."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "a").write_bytes(bytes((1 << 18) - 1024))  # with two headers one piece of the tar
+    (context / "b").write_text("text")
+    (tmp_path / "private").write_text("text")
+    pieces = Context(folder=context, rules=IgnoreRules()).stream()
+    next(pieces)
+
+    match kind:
+        case "link":
+            (context / "b").unlink()
+            (context / "b").symlink_to(tmp_path / "private")
+        case "pipe":
+            (context / "b").unlink()
+            os.mkfifo(context / "b")
+        case _:
+            (tmp_path / "private").rename(context / "b")
+
+    with pytest.raises(BuildError, match="b was replaced"):
+        list(pieces)
