@@ -33,7 +33,7 @@ def workdir(temporary: Path, uid: int) -> Generator[Path]:
             fresh.rename(folder / _LOCK)
             yield folder
     finally:
-        shutil.rmtree(folder)
+        _remove(folder)
 
 
 def _sweep(temporary: Path, uid: int) -> None:
@@ -48,4 +48,17 @@ def _sweep(temporary: Path, uid: int) -> None:
 def _remove_if_dead(folder: Path) -> None:
     with os.fdopen(os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW), "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove all that can be removed; the lock last, so that a later run tries again."""
+    inside = [entry for entry in folder.iterdir() if entry.name != _LOCK]
+    for entry in inside:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    for entry in (path for path in inside if path.is_dir()):
+        shutil.rmtree(entry)  # says why it could not be
+    shutil.rmtree(folder)

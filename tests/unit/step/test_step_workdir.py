@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +71,28 @@ def test_other_folders_stay(tmp_path: Path) -> None:
         assert foreign.is_dir()
     assert link.is_symlink()
     assert (tmp_path / "lock").is_file()
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that something is mounted on stays, secrets go, and a later run tries again."""
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False)
+    (left,) = folders(tmp_path)
+    for number in range(10):
+        (left / f"mounted-{number}").mkdir()
+        (left / f"secrets-{number}").mkdir()
+        (left / f"secrets-{number}" / "key").touch()
+
+    def busy(path: Any, **more: Any) -> None:
+        if "mounted" in str(path):
+            raise OSError(errno.EBUSY, "busy")
+        remove(path, **more)
+
+    remove = os.rmdir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", busy)
+        with workdir(tmp_path, os.getuid()):
+            assert {path.name.partition("-")[0] for path in left.iterdir()} == {"lock", "mounted"}
+    with workdir(tmp_path, os.getuid()):
+        assert not left.exists()
