@@ -17,6 +17,7 @@ from ...errors import UnsupportedFeatureError
 from ...oci import ImageReference
 from ...plan import BuildRequest
 from ...plan.values import Cache
+from ...plan.wants import looks_secret
 from ...registry.endpoints import Insecure
 
 __all__ = ["FIRST_CLIENT", "Client", "Destination", "argv", "csv_record", "environment"]
@@ -33,6 +34,9 @@ _MEANT_BEGINNINGS: Final = (
     "docker_", "experimental_", "git_", "github_", "go", "google_", "jaeger_", "kube", "lc_", "ld_",
     "otel_", "registry_", "ssh_", "ssl_", "sudo_", "xdg_",
 )  # fmt: skip
+
+# Those among them by which the client reads nothing that is called a token or a password.
+_SECRETS_OF_OTHERS: Final = ("docker_", "git_", "github_", "registry_")
 
 # What would change the image without being asked for: the request says it all.
 _DROPPED: Final = ("SOURCE_DATE_EPOCH", "DOCKER_DEFAULT_PLATFORM", "BUILDX_GIT_LABELS")
@@ -136,6 +140,8 @@ def _travels_by_environment(name: str, value: str, variables: Mapping[str, str])
         return True
     lower = name.lower()
     meant = lower in _MEANT or lower.startswith(_MEANT_BEGINNINGS) or lower.endswith("_proxy")
+    if looks_secret(name) and lower.startswith(_SECRETS_OF_OTHERS):
+        meant = False
     return not meant and bool(name) and "=" not in name and "\0" not in name + value
 
 

@@ -332,6 +332,25 @@ def test_a_build_arg_that_would_disturb_the_client_is_an_argument(name: str) -> 
     assert name not in environment(request, {})
 
 
+@pytest.mark.parametrize(
+    "name", ["GITHUB_TOKEN", "GIT_PASSWORD", "DOCKER_PASSWORD", "REGISTRY_TOKEN"]
+)
+def test_a_token_whose_name_means_nothing_to_the_client_stays_out_of_argv(name: str) -> None:
+    """Although it begins as names do that mean something."""
+    request = request_for(build_args={name: "s3cret"})
+
+    assert values_of("--build-arg", arguments(request)) == [name]
+    assert environment(request, {})[name] == "s3cret"
+
+
+@pytest.mark.parametrize(
+    "name", ["ACTIONS_RUNTIME_TOKEN", "AWS_SECRET_ACCESS_KEY", "DOCKER_AUTH_CONFIG", "GIT_SSH"]
+)
+def test_what_the_client_logs_in_with_is_never_a_build_args(name: str) -> None:
+    """A cache or a registry would be asked as somebody else."""
+    assert name not in environment(request_for(build_args={name: "s3cret"}), {})
+
+
 def test_a_build_arg_that_the_client_has_anyway_is_not_repeated() -> None:
     """A proxy's password need not be shown when it is in the environment already."""
     request = request_for(build_args={"HTTP_PROXY": "http://me:pass@proxy"})
