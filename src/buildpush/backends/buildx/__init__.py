@@ -125,9 +125,11 @@ class BuildxBackend:
         """A buildx with the credentials of *request*, and the builder to use."""
         from ..engine.conflicts import settle
         from ..engine.folder import client_folder
+        from ..engine.provenance import refuse_to_publish
         from .builders import Toolbox, created
         from .session import Session
 
+        refuse_to_publish(request, run.environment)
         found = self._found or self._examine(run.environment)
         own = found.platforms[0] if found.platforms else Platform.host()
         settled = settle(request, keychain, run, own)

@@ -22,6 +22,7 @@ from ..buildkit.wire import read_metadata
 from ..engine.command import converse
 from ..engine.exported import adopt
 from ..engine.folder import ClientFolder, client_folder
+from ..engine.provenance import refuse_to_publish
 from ..engine.sparing import sparing
 from .accounts import Accounts
 from .ways import Setup, Way
@@ -78,6 +79,7 @@ class BuildKitClient:
     # -- one command -------------------------------------------------------------------------
 
     def _folder(self) -> AbstractContextManager[ClientFolder]:
+        refuse_to_publish(self.accounts.request, self.run.environment)
         config = docker_config(self.keychain, self.accounts.wants)
         return client_folder(self.run, config=config, endpoint=self.setup.endpoint)
 

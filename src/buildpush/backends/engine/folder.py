@@ -25,7 +25,7 @@ from ...runtime.environment import make_private
 from .endpoints import Endpoint, TlsFiles, docker_folder
 from .wire import UserConfig, read_json
 
-__all__ = ["ClientFolder", "buildx_plugin", "client_folder"]
+__all__ = ["ClientFolder", "buildx_plugin", "client_folder", "passwords"]
 
 _DROPPED: Final = (
     "DOCKER_AUTH_CONFIG",
@@ -130,7 +130,7 @@ def _config(run: Run, user: Path, config: str) -> dict[str, object]:
     """The user's settings that are not credentials, and the credentials of *config*."""
     mine: dict[str, object] = json.loads(config)
     settings = read_json(user / "config.json", UserConfig) or UserConfig()
-    for secret in _passwords(settings.proxies):
+    for secret in passwords(settings.proxies):
         run.redact.learn(secret)
     folders = [*settings.plugin_folders]
     usual = run.environment.home / ".docker/cli-plugins"
@@ -142,12 +142,12 @@ def _config(run: Run, user: Path, config: str) -> dict[str, object]:
     return {**kept, **mine, "auths": mine.get("auths") or {_NOBODY: {}}}
 
 
-def _passwords(value: object) -> Iterator[str]:
-    """The passwords in the URLs of the user's proxies."""
+def passwords(value: object) -> Iterator[str]:
+    """The passwords in the URLs of proxies, as config.json's ``proxies`` has them."""
     match value:
         case dict():
             for inner in cast("dict[str, object]", value).values():
-                yield from _passwords(inner)
+                yield from passwords(inner)
         case str():
             with suppress(ValueError):
                 password = urlsplit(value).password or ""
