@@ -177,7 +177,7 @@ class _Build:
     oci: bool
 
     def all(self) -> Iterator[str]:
-        yield from ("--file", str(self.where.dockerfile))
+        yield from ("--file", _listed(str(self.where.dockerfile)))
         # Its --squash takes the base in; a build without layers makes one on top of it.
         yield f"--layers={'false' if self.request.squash else 'true'}"
         yield from ("--format", "oci" if self.oci else "docker")
@@ -269,4 +269,11 @@ def _field(path: Path) -> str:
             f"buildah cannot be told of {text}: a comma ends the field",
             hint="use a path without commas",
         )
+    return text
+
+
+def _listed(text: str) -> str:
+    """*text* as one value of an option that takes a line of CSV."""
+    if any(character in text for character in ',"\n\r'):
+        return '"' + text.replace('"', '""') + '"'
     return text

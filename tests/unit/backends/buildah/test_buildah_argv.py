@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from buildpush.backends.buildah.argv import (
     Surroundings,
@@ -221,3 +222,14 @@ def test_compression_is_chosen_when_an_image_leaves(
 
     assert follows(argv, *words)
     assert "--retry" not in argv
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [("/a b/D", "/a b/D"), ("/a,b/D", '"/a,b/D"'), ('/a"b\n/D', '"/a""b\n/D"')],
+)
+def test_a_dockerfile_may_have_any_name(path: str, word: str) -> None:
+    """Buildah reads a list of Dockerfiles out of one word."""
+    argv = build(a_request(), HERE, evolve(WHERE, dockerfile=Path(path)))
+
+    assert follows(argv, "--file", word)
