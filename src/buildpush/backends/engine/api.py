@@ -207,7 +207,17 @@ class EngineApi:
             yield self._chunks(response)
 
     def _ask(self, path: str, model: type[W]) -> W:
-        return parse(self.call("GET", path, patience=self._timeout), model, f"GET {path}")
+        try:
+            answer = self.call("GET", path, patience=self._timeout)
+        except (BuildError, NotFoundError) as error:
+            place = f"{self._endpoint.host} ({self._endpoint.name})"
+            raise BackendUnavailableError(
+                f"what answers at {place} is no docker engine, or does not let itself be asked:"
+                f" {error.message}",
+                evidence=error.evidence,
+                hint="set DOCKER_HOST or DOCKER_CONTEXT to an engine",
+            ) from error
+        return parse(answer, model, f"GET {path}")
 
     @contextmanager
     def _open(
@@ -301,7 +311,7 @@ class EngineApi:
 
     def _unavailable(self, error: httpx.HTTPError) -> BackendUnavailableError:
         """What *error* means, where connecting and breaking off are different troubles."""
-        said = " ".join(self._bridge.said) if self._bridge else ""
+        said = " ".join(dict.fromkeys(self._bridge.said)) if self._bridge else ""
         if said or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return unreachable(self._endpoint, error, said=said)
         place = f"{self._endpoint.host} ({self._endpoint.name})"

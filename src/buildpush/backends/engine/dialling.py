@@ -102,7 +102,8 @@ def unreachable(
 ) -> BackendUnavailableError:
     """Why *endpoint* could not be spoken to; *said* is what ``ssh`` wrote, if it was asked."""
     cause = _cause(error)
-    reason = str(cause) or str(error) or type(error).__name__
+    plain = cause.strerror if isinstance(cause, OSError) else ""
+    reason = plain or str(cause) or str(error) or type(error).__name__
     message = f"the docker engine at {_place(endpoint)} cannot be reached: {said or reason}"
     path = socket_path(endpoint)
     if endpoint.host.startswith("ssh://"):

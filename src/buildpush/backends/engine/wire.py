@@ -140,7 +140,11 @@ def read_json(path: Path, model: type[W]) -> W | None:
             f"{path} cannot be read: {error.strerror}",
             hint="make it readable for this user, or set DOCKER_CONFIG to another folder",
         ) from error
-    return parse(data or b"{}", model, str(path))
+    try:
+        return parse(data or b"{}", model, str(path))
+    except BackendUnavailableError as error:
+        error.hint = "mend the file, or move it away"
+        raise
 
 
 def parse(data: bytes, model: type[W], source: str) -> W:

@@ -117,6 +117,19 @@ def test_something_else_than_an_engine(engine: Any, api: EngineApi, body: bytes)
         api.version()
 
 
+def test_a_web_server_is_no_engine(engine: Any, api: EngineApi) -> None:
+    """Nor is a proxy that refuses: the endpoint is wrong, and nothing is missing in a registry."""
+    engine.say(b"no such page", "404 Not Found")
+
+    with pytest.raises(
+        BackendUnavailableError, match=r"is no docker engine.*no such page"
+    ) as caught:
+        api.version()
+
+    assert "DOCKER_HOST" in caught.value.hint
+    assert caught.value.evidence
+
+
 # --- calls ---
 
 
@@ -349,7 +362,7 @@ def test_no_socket(api: EngineApi) -> None:
     with pytest.raises(BackendUnavailableError) as caught:
         api.version()
 
-    assert "engine.sock (default) cannot be reached: [Errno 2]" in caught.value.message
+    assert "engine.sock (default) cannot be reached: No such file" in caught.value.message
     assert "start the engine" in caught.value.hint
 
 
