@@ -26,6 +26,7 @@ from ...errors import (
 )
 from ...plan import BuildRequest
 from ...runtime.process import Completed
+from ..engine.hints import after_run
 from .translate import BuildOutput, Step, TransferOutput, message_of
 
 __all__ = [
@@ -114,12 +115,6 @@ _REGISTRY: Final[tuple[tuple[tuple[str, ...], Class, str], ...]] = (
         "is the registry there, and reachable from this machine?",
     ),
 )
-_CODES: Final = {
-    126: "is the file executable, and its interpreter in the image?",
-    127: "the program is not in the image, or not in its PATH",
-    137: "the kernel killed it: does it need more memory?",
-    139: "it crashed (segmentation fault)",
-}
 _MACHINE: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
     (
         ("no space left on device", "disk quota exceeded"),
@@ -281,7 +276,7 @@ def _of_instruction(
     if is_run and exit_code is not None:
         code = int(exit_code[1])
         ran = evolve(command, argv=(first,), exit_code=code)
-        hint = _hint_of_run(code, command.tail)
+        hint = after_run(code, command.tail, room=_MACHINE[0][2])
         return BuildError(f"{first}: exit code {code}", evidence=(*source, ran), hint=hint)
     if is_run and signal is not None:
         return BuildError(f"{first}: ended by signal {signal[1]}", evidence=(*source, command))
@@ -309,24 +304,6 @@ def _of_instruction(
             hint="is it in the build context, and not ignored by .dockerignore?",
         )
     return None
-
-
-def _hint_of_run(code: int, tail: Sequence[str]) -> str:
-    """What to do about a RUN that ended with *code* after the lines of *tail*."""
-    said = "\n".join(tail)
-    if _has(said, ("exec format error",)):
-        return (
-            "this machine cannot execute programs of that platform: install QEMU's binfmt"
-            " handlers, or build on a machine of that platform"
-        )
-    full, _, room = _MACHINE[0]
-    if _has(said, full):
-        return f"the disk (or /dev/shm) is full: {room}, or raise shm_size"
-    if code == 1 and re.search(
-        r"unable to start container process: exec: .*(?:no such|not f)", said
-    ):
-        return _CODES[127]
-    return _CODES.get(code, "")
 
 
 def _plainly(reason: str) -> str:

@@ -28,6 +28,7 @@ from ...errors import (
 )
 from ...plan import BuildRequest
 from ...runtime.process import Completed
+from ..engine.hints import after_run
 from .blame import evidence_for, find_instruction, find_lines, is_excerpt
 from .refusals import registry_error
 from .vertices import (
@@ -51,10 +52,8 @@ _COMMAND: Final = re.compile(
     re.DOTALL,
 )
 _EXIT: Final = re.compile(r"exit code: (\d+)")
-_UNSTARTED: Final = re.compile(r"unable to start container process: exec: .*(?:no such|not f)")
 _TOKEN: Final = re.compile(r"failed to authorize|failed to fetch \w+ token")
 _FULL: Final = "no space left on device"
-_FOREIGN: Final = "exec format error"
 
 _GONE: Final = re.compile(
     r"cannot connect to the docker daemon|error reading from server|closing transport"
@@ -63,12 +62,6 @@ _GONE: Final = re.compile(
     r"|error during connect|failed to list workers|unexpected EOF|graceful_stop|use of closed",
     re.IGNORECASE,
 )
-_CODES: Final = {
-    126: "is the file executable, and its interpreter in the image?",
-    127: "the program is not in the image, or not in its PATH",
-    137: "it was killed: was there enough memory?",
-    139: "it crashed (segmentation fault)",
-}
 
 
 @frozen
@@ -203,7 +196,8 @@ def _command(failure: _Failure) -> Iterator[BuildpushError]:
         return
     number = int(code[1])
     step = CommandEvidence(argv=(failure.redact(command),), exit_code=number, tail=tail)
-    hint = _hint_of(tail, number, failure.request)
+    platforms = " or ".join(map(str, failure.request.platforms)) or "the image's platform"
+    hint = after_run(number, tail, room=_DISK, platforms=platforms)
     message = f"RUN failed with exit code {number}: {what}"
     yield failure.error(BuildError, message, hint=hint, evidence=(*failure.source(), step))
 
@@ -223,21 +217,6 @@ def _unquoted(text: str) -> str:
         return str(json.loads(text))
     except ValueError:
         return text[1:-1]  # Go escapes what JSON does not know: shown as it is
-
-
-def _hint_of(tail: tuple[str, ...], code: int, request: BuildRequest) -> str:
-    said = "\n".join(tail)
-    if _FOREIGN in said:
-        platforms = " or ".join(map(str, request.platforms)) or "the image's platform"
-        return (
-            f"this machine cannot execute programs for {platforms}: install QEMU's binfmt handlers"
-            " on the builder, or use a builder of that platform"
-        )
-    if _FULL.lower() in said.lower():
-        return f"the disk (or /dev/shm) is full: {_DISK}, or raise shm_size"
-    if code == 1 and _UNSTARTED.search(said):
-        return _CODES[127]
-    return _CODES.get(code, "")
 
 
 def _not_started(failure: _Failure, why: str, what: str) -> BuildpushError:
@@ -365,9 +344,12 @@ def _fetched(failure: _Failure) -> Iterator[BuildpushError]:
 def _unable(failure: _Failure) -> Iterator[BuildpushError]:
     """What this client, driver or daemon does not do."""
     text = failure.text
+    written = re.search(r"failed to create synctarget dest dir (.*?): (.*)", text)
     flag = re.search(r"unknown (?:shorthand )?flag: (?:'\w' in )?(--?[\w-]+)", text)
     allowed = re.search(r"entitlement (\S+) is not allowed|(\S+) is not allowed by build", text)
-    if flag:
+    if written:
+        yield failure.error(SpecError, f"outputs: cannot write {written[1]}: {written[2]}")
+    elif flag:
         message = f"this version of BuildKit's client does not know {flag[1]}"
         yield failure.error(UnsupportedFeatureError, message, hint="install a newer buildx")
     elif allowed:

@@ -25,11 +25,13 @@ from ...events import (
     TaskStarted,
     Warned,
 )
+from ..engine.hints import after_run
 from .refusals import refusal
 
 __all__ = ["TAIL_LINES", "ClassicStream", "Failure", "failure_in", "steps"]
 
 TAIL_LINES: Final = 40
+_ROOM: Final = "make room where the daemon keeps its data, e.g. docker system prune"
 _STEP: Final = re.compile(r"Step (\d+)/(\d+) : (.*)", re.DOTALL)
 _RED: Final = "\x1b[91m"
 _PLAIN: Final = "\x1b[0m"
@@ -154,13 +156,17 @@ class ClassicStream:
             pulls = known is not None and known.keyword in ("FROM", "COPY")
             refused = refusal(failure.message, about=about, evidence=tuple(evidence))
             return (refused if pulls else None) or BuildError(
-                f"{about}: {failure.message}", evidence=tuple(evidence)
+                f"{about}: {failure.message}",
+                evidence=tuple(evidence),
+                hint=after_run(0, [failure.message], room=_ROOM),
             )
         command = CommandEvidence(
             argv=(self._title,), exit_code=failure.code, tail=tuple(self.tail)
         )
         return BuildError(
-            f"{self._title}: exit code {failure.code}", evidence=(*evidence, command)
+            f"{self._title}: exit code {failure.code}",
+            evidence=(*evidence, command),
+            hint=after_run(failure.code, command.tail, room=_ROOM),
         )
 
     # -- the builder's own words -----------------------------------------------------------

@@ -26,6 +26,7 @@ from buildpush.errors import (
     RegistryError,
     RegistryUnavailableError,
     SourceEvidence,
+    SpecError,
     UnsupportedFeatureError,
 )
 from buildpush.oci import Digest, ImageReference, Platform
@@ -137,6 +138,11 @@ def test_secrets_stay_out_of_the_error() -> None:
             "does not know --build-context",
         ),
         ("ERROR: failed to solve: write /x: no space left on device", BuildError, "no space left"),
+        (
+            "ERROR: failed to solve: failed to create synctarget dest dir /x: mkdir /x: read-only",
+            SpecError,
+            "outputs: cannot write /x: mkdir /x: read-only",
+        ),
         ("ERROR: failed to solve: something new", BuildError, "the build failed: something new"),
         (
             "ERROR: failed to solve: invalid response status 404",

@@ -81,3 +81,16 @@ def test_a_stream_that_ends_amid_a_build_is_no_image() -> None:
 
     assert not stream.complete
     assert "without saying why" in stream.error().message
+
+
+def test_a_program_that_is_missing_is_hinted_at() -> None:
+    """By its exit code, or by what the runtime says."""
+    for detail in (
+        {"code": 127, "message": "returned a non-zero code: 127"},
+        {"message": 'unable to start container process: exec: "/x": stat /x: no such file'},
+    ):
+        stream = ClassicStream(parse(b"FROM scratch\nRUN x\n", filename="Dockerfile"))
+        list(stream.message({"stream": "Step 2/2 : RUN x"}, 0.0))
+        list(stream.message({"errorDetail": detail}, 0.0))
+
+        assert "not in the image" in stream.error().hint
