@@ -24,6 +24,7 @@ Branches mean remedies: the class tells the reader what to do next.
 
 from __future__ import annotations
 
+import shlex
 import signal
 from typing import ClassVar
 
@@ -65,7 +66,9 @@ class CommandEvidence:
 
     def render(self) -> str:
         """Show the command, how it ended and the last lines it wrote."""
-        head = f"$ {' '.join(self.argv)}\n{self.ending}"
+        # A line of shell stands alone; what was started with arguments can be pasted.
+        command = shlex.join(self.argv) if len(self.argv) > 1 else "".join(self.argv)
+        head = f"$ {command}\n{self.ending}"
         return "\n".join([head, *(f"  {line}" for line in self.tail)])
 
     @property

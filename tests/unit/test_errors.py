@@ -71,6 +71,15 @@ def test_str_is_one_line() -> None:
     assert str(BuildError("it broke", evidence=(evidence,), hint="fix")) == "it broke"
 
 
+def test_a_command_in_a_report_can_be_pasted() -> None:
+    """Words are quoted where a shell needs it; a line of shell stands as it was written."""
+    words = CommandEvidence(argv=("docker", "build", "/my context"), exit_code=1)
+    line = CommandEvidence(argv=("make && make install",), exit_code=1)
+
+    assert words.render() == "$ docker build '/my context'\nexit code 1"
+    assert line.render() == "$ make && make install\nexit code 1"
+
+
 def test_errors_survive_pickling_with_their_evidence() -> None:
     """Process pools and job queues pass errors on whole."""
     evidence = SourceEvidence(filename="f", first_line=1, last_line=1, text="x")

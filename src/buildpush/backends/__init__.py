@@ -103,6 +103,6 @@ def choose(
     reasons = "; ".join(f"{name}: {error.message}" for name, error in refusals)
     raise PlanError(
         f"no backend can do this here: {reasons or 'none is installed'}",
-        evidence=tuple(piece for _, error in refusals for piece in error.evidence),
+        evidence=tuple(dict.fromkeys(p for _, error in refusals for p in error.evidence)),
         hint="; ".join(dict.fromkeys(error.hint for _, error in refusals if error.hint)),
     )

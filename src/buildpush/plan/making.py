@@ -283,7 +283,8 @@ def _error(backend: Capabilities, refusals: list[_Refusal]) -> UnsupportedFeatur
     """All *refusals* in one error, with the backends that would have none of them."""
     texts = list(dict.fromkeys(refusal.text for refusal in refusals))
     count = f"{len(texts)} reasons why not: " if len(texts) > 1 else ""
-    evidence = tuple(piece for refusal in refusals for piece in refusal.evidence)
+    # Several reasons may be about the same lines.
+    evidence = tuple(dict.fromkeys(piece for refusal in refusals for piece in refusal.evidence))
     rows = [refusal.row for refusal in refusals if refusal.row and not ROWS[refusal.row].refused]
     features = [refusal.feature for refusal in refusals if refusal.feature]
     others = able(rows, features, but=backend.backend) if rows or features else ()

@@ -145,6 +145,16 @@ def test_a_plan_names_the_features_it_misses(step: BuildAndPushStep, tmp_path: P
     assert ">    2 | RUN" in caught.value.report()
 
 
+def test_lines_are_shown_once_however_many_reasons(step: BuildAndPushStep, tmp_path: Path) -> None:
+    """Two things that the same RUN asks for."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nRUN --mount=type=cache,target=/c x\n")
+
+    with pytest.raises(UnsupportedFeatureError, match="2 reasons") as caught:
+        step.plan(backend=OnlyCopies())
+
+    assert caught.value.report().count(">    2 | RUN") == 1
+
+
 class OnlyCopies:
     """A backend that can do nothing special."""
 
