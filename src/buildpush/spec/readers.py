@@ -21,7 +21,9 @@ from .values import Cache, FromEnv, Output, SecretSource, SshSource, Ulimit
 
 CACHE_TYPES: Final = ("registry", "inline", "local", "gha", "s3", "azblob")
 OUTPUT_TYPES: Final = ("oci", "docker", "local")
-_CREDENTIALS: Final = frozenset({"access_key_id", "secret_access_key", "session_token", "token"})
+_CREDENTIALS: Final = frozenset(
+    {"access_key_id", "ghtoken", "secret_access_key", "session_token", "token"}
+)
 _LIMITS: Final = re.compile(
     "core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending"
     "|stack"
@@ -83,6 +85,7 @@ def read_path(value: object) -> Path:
 def read_cache(value: object) -> Cache:
     """``type=registry,ref=…`` as text or mapping, or a bare reference: a registry cache."""
     if isinstance(value, Cache):
+        _refuse_credentials(value.attributes)
         return value
     attributes = _attributes(value, bare="ref")
     kind = attributes.pop("type", "registry")
@@ -93,12 +96,16 @@ def read_cache(value: object) -> Cache:
         if not attributes.get("ref"):
             raise ValueError("a registry cache needs ref=<image reference>")
         ImageReference.parse(attributes["ref"])
-    held = sorted(_CREDENTIALS & attributes.keys())
+    _refuse_credentials(attributes)
+    return Cache(type=kind, attributes=attributes, required=required)
+
+
+def _refuse_credentials(attributes: Mapping[str, str]) -> None:
+    held = sorted(name for name in attributes if name.lower() in _CREDENTIALS)
     if held:
         raise ValueError(
             f"{', '.join(held)} must not be in a setting: give it to the backend's environment"
         )
-    return Cache(type=kind, attributes=attributes, required=required)
 
 
 def read_output(value: object) -> Output:

@@ -166,6 +166,11 @@ def test_a_cache_is_a_reference_or_a_list_of_attributes(given: object, kept: Cac
         ("type=registry,ref=A B", "not an image reference"),
         ("type=gha,type=s3", "type is given twice"),
         ("type=gha,token=x", "token must not be in a setting"),
+        ("type=gha,ghtoken=x", "ghtoken must not be in a setting"),
+        (
+            Cache(type="s3", attributes={"secret_access_key": "x"}),
+            "secret_access_key must not be in a setting",
+        ),
         (5.5, "expected text"),
     ],
 )
