@@ -10,12 +10,13 @@ from ...oci import Digest, ImageReference
 from ...oci.layout import Layout
 from ...oci.wire import MAX_MANIFEST, Descriptor, Manifest, parse_manifest
 from ...plan import LayoutArtifact, PushedArtifact
+from ...plan.annotations import Annotations
 from ..engine.command import converse
 from ..engine.exported import adopt
 from ..engine.sparing import sparing
 from .argv import push
 from .failures import push_error
-from .images import Annotations, Exported, Image, clean_config, combine
+from .images import Exported, Image, clean_config, combine
 from .translate import TransferOutput
 from .workplace import Workplace
 

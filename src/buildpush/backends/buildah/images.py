@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from ...errors import BuildError, SpecError
-from ...oci import Platform
+from ...errors import BuildError
 from ...oci.layout import Layout
 from ...oci.wire import Descriptor, History, ImageConfig, Index, Manifest, MediaType, dump
+from ...plan.annotations import Annotations
 
-__all__ = ["Annotations", "Exported", "Image", "clean_config", "combine", "only_docker_says"]
+__all__ = ["Exported", "Image", "clean_config", "combine", "only_docker_says"]
 
 # What docker's own builder leaves in a config of what happened to it: ids and host names.
 _SCRAP: Final = ("container", "container_config", "docker_version", "id", "parent")
@@ -34,8 +33,6 @@ _RUNTIME: Final = frozenset(
     }
 )
 _NEVER: Final = "0001-01-01T00:00:00Z"
-_LEVELS: Final = ("manifest", "index", "manifest-descriptor", "index-descriptor")
-_PREFIX: Final = re.compile(rf"((?:{'|'.join(_LEVELS)})(?:,(?:{'|'.join(_LEVELS)}))*)(\[.+?\])?:")
 
 
 def clean_config(config: ImageConfig) -> ImageConfig:
@@ -59,30 +56,6 @@ def only_docker_says(config: ImageConfig) -> bool:
     """Whether *config* holds what an OCI config written by buildah would lose."""
     run = config.config
     return bool(run.healthcheck or run.on_build or run.shell)
-
-
-@frozen(kw_only=True)
-class Annotations:
-    """Annotations by where they go: in a manifest, on its descriptor, in the index."""
-
-    texts: Mapping[str, str] = field(factory=dict[str, str])
-
-    def at(self, level: str, platform: Platform | None = None) -> dict[str, str]:
-        """Those for *level*; keys are read as buildx reads them: ``index,manifest[p]:key``."""
-        found: dict[str, str] = {}
-        for text, value in self.texts.items():
-            match = _PREFIX.match(text)
-            levels = match[1].split(",") if match else ["manifest"]
-            only = match[2] if match else None
-            if level not in levels:
-                continue
-            if only and (platform is None or Platform.parse(only[1:-1]) != platform):
-                continue
-            key = text[match.end() :] if match else text
-            if not key:
-                raise SpecError(f"annotation {text!r} has no key")
-            found[key] = value
-        return found
 
 
 @frozen(kw_only=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from ...plan import Feature
+from ...plan import CANNOT, Feature
 from .argv import FIRST_CLIENT, Client
 
 __all__ = ["buildkit_version", "features_of"]
@@ -23,17 +23,6 @@ _INSIDE: Final[tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]] = (
     ((25,), (0, 12)), ((26, 1), (0, 13)), ((27,), (0, 14)), ((27, 3), (0, 16)), ((28,), (0, 20)),
     ((28, 2), (0, 22)), ((28, 4), (0, 24)), ((28, 5), (0, 25)), ((29,), (0, 26)),
 )  # fmt: skip
-
-_NEVER: Final[Mapping[Feature, str]] = {
-    Feature.NAMED_NETWORK: "BuildKit knows the networks default, none and host",
-    Feature.RUN_AS_USER: "its daemon decides",
-    Feature.STRICTLY_REPRODUCIBLE: "its compression differs between versions",
-    Feature.SQUASH: "BuildKit does not squash",
-    Feature.MIRRORS: "mirrors are part of a builder's own configuration",
-    Feature.INSECURE_REGISTRIES: "they are part of a builder's own configuration",
-    Feature.DEVICES: "only the experimental Dockerfile frontends know RUN --device",
-    Feature.REMOTE_CONTEXT: "the build context is a folder here",
-}
 
 # Since which BuildKit (and the Dockerfile frontend in it).
 _SINCE: Final[Mapping[Feature, tuple[int, ...]]] = {
@@ -133,7 +122,7 @@ def features_of(
     allows beyond the ordinary (``security.insecure``).
     """
     version = buildkit_version(buildkit, engine if driver == _DOCKER else "")
-    lacking: dict[Feature, str] = dict(_NEVER)
+    lacking: dict[Feature, str] = dict(CANNOT["buildx"])
     if driver == _DOCKER and not containerd_store:
         lacking |= dict.fromkeys(
             _STORED, "docker's classic image store cannot: turn on its containerd image store"

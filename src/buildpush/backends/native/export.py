@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
-from ...errors import SpecError
 from ...oci import Digest, Platform, Repository
 from ...oci.layout import Layout
 from ...oci.wire import Descriptor, History, ImageConfig, Index, Manifest, MediaType, dump
 from ...plan import BuildRequest, LayoutArtifact
+from ...plan.annotations import Annotations
 from .images import Layer
 from .recipe.config import dated
 from .store import Store
 
-__all__ = ["Annotations", "BuiltImage", "export", "finished_config", "timestamp"]
-
-_LEVELS: Final = ("manifest", "index", "manifest-descriptor", "index-descriptor")
-_PREFIX: Final = re.compile(rf"((?:{'|'.join(_LEVELS)})(?:,(?:{'|'.join(_LEVELS)}))*)(\[.+?\])?:")
+__all__ = ["BuiltImage", "export", "finished_config", "timestamp"]
 
 
 @frozen(kw_only=True)
@@ -69,30 +64,6 @@ def finished_config(
     return evolve(
         finished, os=platform.os, architecture=platform.architecture, variant=platform.variant
     )
-
-
-@frozen(kw_only=True)
-class Annotations:
-    """Annotations by where they go: in a manifest, on its descriptor, in the index."""
-
-    texts: Mapping[str, str] = field(factory=dict[str, str])
-
-    def at(self, level: str, platform: Platform | None = None) -> dict[str, str]:
-        """Those for *level*; keys are read as buildx reads them: ``index,manifest[p]:key``."""
-        found: dict[str, str] = {}
-        for text, value in self.texts.items():
-            match = _PREFIX.match(text)
-            levels = match[1].split(",") if match else ["manifest"]
-            only = match[2] if match else None
-            if level not in levels:
-                continue
-            if only and (platform is None or Platform.parse(only[1:-1]) != platform):
-                continue
-            key = text[match.end() :] if match else text
-            if not key:
-                raise SpecError(f"annotation {text!r} has no key")
-            found[key] = value
-        return found
 
 
 def export(

@@ -14,7 +14,6 @@ from buildpush.auth import Chain
 from buildpush.backends.buildah import BuildahBackend
 from buildpush.backends.buildah.failures import build_error, cannot_start, push_error
 from buildpush.backends.buildah.images import (
-    Annotations,
     Exported,
     clean_config,
     combine,
@@ -41,6 +40,7 @@ from buildpush.oci import Digest, ImageReference, Platform
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Descriptor, MediaType, parse_config
 from buildpush.plan import BuildRequest, PushedArtifact
+from buildpush.plan.annotations import Annotations
 from buildpush.plan.values import Cache, Delivery
 from buildpush.runtime import CancelToken, Environment, Run
 from buildpush.runtime.process import Completed
