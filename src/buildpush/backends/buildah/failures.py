@@ -107,6 +107,7 @@ _REGISTRY: Final[tuple[tuple[tuple[str, ...], Class, str], ...]] = (
             "no route to host",
             "context deadline exceeded",
             "unexpected eof",
+            '": eof',
             "server misbehaving",
             "received unexpected http status: 5",
             "pinging container registry",
@@ -200,7 +201,7 @@ def build_error(
     if _CACHE in reason:
         return _of_registry(CACHE_NOT_WRITTEN, reason, (command,))
     named = _SOURCE.search(reason)
-    if named is not None or "registry" in reason:
+    if named is not None or "registry" in reason or "/v2/" in reason:
         what = named[1] if named else "a base image"
         return _of_registry(f"{what} cannot be pulled", reason, evidence)
     if _has(reason, _PARSING) and source:

@@ -163,6 +163,7 @@ def test_a_buildah_that_cannot_work_says_why(said: str, expected: str, message: 
         ("received unexpected HTTP status: 503 Service Unavailable", RegistryUnavailableError),
         ("tls: failed to verify certificate: x509: unknown", RegistryUnavailableError),
         ("server gave HTTP response to HTTPS client", RegistryUnavailableError),
+        ('writing blob: Post "http://r.io/v2/app/blobs/uploads/": EOF', RegistryUnavailableError),
         ("write /x: no space left on device", BuildError),
     ],
 )
@@ -229,6 +230,21 @@ def test_a_step_that_fails_says_what_to_do(
     assert isinstance(found, BuildError)
     assert message in found.message
     assert hint in found.hint
+
+
+def test_a_registry_that_breaks_off_is_not_the_dockerfiles_fault(tmp_path: Path) -> None:
+    """Buildah does not always say that it was a registry."""
+    output = BuildOutput()
+    said = 'parsing image configuration: Get "http://r.io/v2/base/blobs/sha256:1": EOF'
+    list(output.line("stderr", f"Error: creating build container: {said}", 0.0))
+    completed = Completed(
+        exit_code=125, evidence=CommandEvidence(argv=("buildah",), exit_code=125)
+    )
+
+    found = build_error(a_request(tmp_path), output, completed)
+
+    assert type(found) is RegistryUnavailableError
+    assert found.message == f"a base image cannot be pulled: {said}"
 
 
 def test_a_line_of_buildahs_log_is_read() -> None:
