@@ -154,7 +154,8 @@ class _Archive:
                 self._copy(child, blobs)
             return
         for blob in (document.config, *document.layers):
-            if blob.digest not in blobs and not MediaType.is_foreign(blob.media_type):
+            may_lack = blob is not document.config and MediaType.is_foreign(blob.media_type)
+            if blob.digest not in blobs and not may_lack:
                 raise NotFoundError(f"it lacks {blob.digest}")
         self.layout.add_stream(blobs[document.config.digest].chunks(), document.config)
 

@@ -509,6 +509,25 @@ def test_a_damaged_archive_is_refused(
         adopt(tmp_path / "image.tar", scratch, NOBODY, run)
 
 
+def test_a_config_that_claims_to_be_elsewhere_is_missed(
+    tmp_path: Path, scratch: BuildRequest, run: Run
+) -> None:
+    """Only layers can be; an archive's own words are nobody's to trust."""
+    source = Layout.create(tmp_path / "layout")
+    manifest = image_of(source, random_image(source))
+    elsewhere = evolve(
+        manifest.config, media_type="application/vnd.oci.image.layer.nondistributable.v1.tar"
+    )
+    source.set_index(
+        (source.add_bytes(dump(evolve(manifest, config=elsewhere)), MediaType.OCI_MANIFEST),)
+    )
+    source.blob_path(elsewhere.digest).unlink()
+    pack_tar(source, tmp_path / "image.tar")
+
+    with pytest.raises(BuildError, match="cannot be read"):
+        adopt(tmp_path / "image.tar", scratch, NOBODY, run)
+
+
 # --- base images ---
 
 
