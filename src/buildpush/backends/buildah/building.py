@@ -9,21 +9,21 @@ from typing import Final, Self
 from attrs import define, evolve, field
 
 from ...auth import Keychain
-from ...errors import AuthError, BuildError, BuildpushError, RegistryError
+from ...errors import AuthError, BuildpushError, RegistryError
 from ...oci import Platform
-from ...oci.wire import ImageConfig, parse_config
+from ...oci.wire import ImageConfig
 from ...plan import Artifact, BuildRequest, Delivery
 from ...runtime import Run
-from ..engine.command import converse, question
+from ..engine.command import converse
 from .argv import Surroundings, build, build_environment, epoch_of
 from .delivering import export, push_image
 from .failures import CACHE_NOT_WRITTEN, build_error, was_killed_by_itself
 from .images import Image, only_docker_says
+from .inspecting import inspect
 from .leftovers import remove_leftovers
 from .probing import Buildah
 from .refusals import base_name, needs_docker_format, refuse
 from .translate import BuildOutput
-from .wire import Inspected
 from .workplace import Workplace
 
 __all__ = ["Building"]
@@ -98,7 +98,7 @@ class Building:
                 folder.parent.mkdir(parents=True, exist_ok=True)
             prefix = f"{platform} " if several else ""
             image = self._build_or_do_without_cache(request, where, platform, prefix, oci=oci)
-            if platform is not None and not _is_for(platform, image.config):
+            if platform is not None and not _is_for(platform, inspect(image.id, self.place)):
                 # The cache of a stage from scratch does not know platforms.
                 anew = evolve(request, no_cache=True)
                 image = self._build(anew, where, platform, prefix, oci=oci)
@@ -140,7 +140,7 @@ class Building:
         if self._kills_itself:
             variables["GOMAXPROCS"] = "1"  # fewer threads that could end; not never
         output = self._converse(request, words, variables, prefix)
-        return Image(id=output.image, config=self._config(output.image), oci=oci)
+        return Image(id=output.image, oci=oci)
 
     def _converse(
         self,
@@ -173,24 +173,9 @@ class Building:
         if not name:
             return False
         try:
-            return only_docker_says(self._config(name))
+            return only_docker_says(inspect(name, self.place))
         except BuildpushError:
             return False  # it came by another name, a build context perhaps
-
-    def _config(self, image: str) -> ImageConfig:
-        done = question(
-            self.buildah.command("inspect", "--type", "image", image),
-            environment=self.run.environment,
-            env=self.place.variables(),
-            cancel=self.run.cancel,
-        )
-        try:
-            inspected = Inspected.model_validate_json(done.stdout)
-        except ValueError:
-            raise BuildError(
-                f"the image {image} cannot be looked at", evidence=(done.evidence,)
-            ) from None
-        return parse_config(inspected.config.encode())
 
 
 def _is_for(platform: Platform, config: ImageConfig) -> bool:

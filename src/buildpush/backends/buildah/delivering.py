@@ -17,6 +17,7 @@ from ..engine.sparing import sparing
 from .argv import push
 from .failures import push_error
 from .images import Exported, Image, clean_config, combine
+from .inspecting import inspect
 from .translate import TransferOutput
 from .workplace import Workplace
 
@@ -105,7 +106,7 @@ def _export(image: Image, layout: Layout, place: Workplace) -> Exported:
         raise BuildError("buildah exported no image but an index")
     if plain:
         _move(folder, layout, manifest.layers)
-    return Exported(config=clean_config(image.config), layers=manifest.layers)
+    return Exported(config=clean_config(inspect(image.id, place)), layers=manifest.layers)
 
 
 def _move(folder: Path, layout: Layout, layers: Sequence[Descriptor]) -> None:

@@ -60,10 +60,9 @@ def only_docker_says(config: ImageConfig) -> bool:
 
 @frozen(kw_only=True)
 class Image:
-    """A finished image in the storage: its id, its config, and whether that is in OCI's format."""
+    """A finished image in the storage: its id, and whether its config is in OCI's format."""
 
     id: str
-    config: ImageConfig
     oci: bool = True
 
 
