@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import pytest
 
 from buildpush.backends.native.adding import GitSource, git_source
-from buildpush.backends.native.platforms import runnable
 from buildpush.errors import BuildError, DigestMismatchError, NotFoundError
 from buildpush.oci import Digest, Platform
 from buildpush.oci.layout import Layout
@@ -363,24 +362,3 @@ def _git_repository(path: Path) -> None:
     (path / "later").write_text("2")
     subprocess.run(["git", "add", "."], cwd=path, check=True)
     subprocess.run(["git", *identity, "commit", "--quiet", "-m", "two"], cwd=path, check=True)
-
-
-# -- platforms ---------------------------------------------------------------------------------
-
-
-def test_binfmt_adds_platforms(tmp_path: Path) -> None:
-    """Those that are enabled and need nothing in the image."""
-    (tmp_path / "qemu-aarch64").write_text("enabled\ninterpreter /q\nflags: OCF\n")
-    (tmp_path / "qemu-s390x").write_text("disabled\ninterpreter /q\nflags: OCF\n")
-    (tmp_path / "qemu-riscv64").write_text("enabled\ninterpreter /q\nflags: OC\n")
-
-    found = runnable(Platform.of("linux", "amd64"), tmp_path)
-
-    assert [str(p) for p in found] == ["linux/amd64", "linux/386", "linux/arm64"]
-
-
-def test_without_binfmt_only_the_host(tmp_path: Path) -> None:
-    """Nothing is assumed."""
-    host = Platform.of("linux", "arm64")
-
-    assert runnable(host, tmp_path / "nothing") == (host,)

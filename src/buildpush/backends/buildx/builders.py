@@ -21,11 +21,11 @@ from ...oci import Platform
 from ...runtime import CancelToken, Run, Task
 from ...runtime.process import TAIL_LINES, run_command
 from ..buildkit.argv import csv_record
+from ..buildkit.inspection import parse_inspection
 from ..engine.api import EngineApi
 from ..engine.command import question
 from ..engine.endpoints import Endpoint
 from .diagnosis import explain_boot
-from .inspection import parse_inspection
 
 __all__ = ["Builder", "Driver", "Toolbox", "created", "new_name"]
 

@@ -8,27 +8,25 @@ in a private copy of the user's configuration, since buildx writes into it even 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
 from ...errors import BackendUnavailableError
-from ...events import ignore
 from ...oci import Platform
-from ...runtime import CancelToken, Environment, Run
+from ...runtime import CancelToken, Environment
+from ..buildkit.answers import Answers, identity
+from ..buildkit.asking import PATIENCE, inspect_engine, probe_folder
+from ..buildkit.inspection import Inspection, parse_inspection, version_of
 from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import question
 from ..engine.endpoints import Endpoint, current
-from ..engine.folder import ClientFolder, buildx_plugin, client_folder
-from .answers import Answers, identity
+from ..engine.folder import ClientFolder, buildx_plugin
 from .builders import Builder, new_name
 from .diagnosis import explain_boot
-from .inspection import Inspection, parse_inspection, version_of
 from .instances import DOCKER, Instance, find, names
 from .instances import current as current_instance
 from .reaching import why_silent
@@ -37,12 +35,8 @@ from .situation import Choice, Situation
 __all__ = ["examine"]
 
 _SECONDS: Final = 5.0
-_PATIENCE: Final = 30.0
-"""For programs, which a loaded machine can keep from answering for long."""
-_BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
 _SNAPSHOTTER: Final = "org.mobyproject.buildkit.worker.snapshotter"
 _INSECURE: Final = "security.insecure"
-_EMPTY: Final = '{"auths": {}}'
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -142,7 +136,7 @@ class _Looking:
             buildx, (engine, details) = _both(self.version, lambda: (api.version(), api.info()))
         _refuse_strangers(engine, details, endpoint)
         own = Platform.of(details.os or "linux", (details.arch or engine.arch).lower())
-        inspected = self._engine_inspection(endpoint, engine)
+        inspected = inspect_engine(self.plugin, endpoint, engine, details, self.environment)
         return Situation(
             plugin=self.plugin,
             version=buildx,
@@ -159,35 +153,15 @@ class _Looking:
     def _through_ssh(self, endpoint: Endpoint) -> Situation:
         """An engine behind ssh, which only the plugin can speak to."""
         name = endpoint.context or "default"
-        with self._folder(endpoint) as folder:
+        with probe_folder(self.environment, endpoint) as folder:
             version, table = _both(self.version, lambda: self._table(folder, name))
         _refuse_silence(table, name, DOCKER)
         found = self._situation(table, DOCKER, name, version)
         return evolve(found, endpoint=endpoint, store=_SNAPSHOTTER in found.labels)
 
-    def _engine_inspection(self, endpoint: Endpoint, engine: EngineVersion) -> Inspection:
-        """What the plugin says of the engine's BuildKit: kept, it changes with engine and binfmt."""
-        asked = f"{identity(self.plugin)} {endpoint.host} {engine.version} {_emulators()}"
-        table = Answers.of(self.environment).get(
-            f"inspect {asked}", lambda: self._inspect(endpoint.context or "default", endpoint)
-        )
-        return parse_inspection(table)
-
-    def _inspect(self, name: str, endpoint: Endpoint | None) -> str:
-        """The plugin's table; empty when there is none to be kept."""
-        with self._folder(endpoint) as folder:
-            done = question(
-                (str(self.plugin), "inspect", name),
-                environment=self.environment,
-                env=folder.variables,
-                timeout=_PATIENCE,
-            )
-        table = done.stdout.decode("utf-8", "replace")
-        return table if not done.exit_code and parse_inspection(table).running else ""
-
     def at_instance(self, instance: Instance) -> Situation:
         """A builder that somebody created, asked through the plugin."""
-        with self._folder(self._optional_endpoint()) as folder:
+        with probe_folder(self.environment, self._optional_endpoint()) as folder:
             version, table = _both(self.version, lambda: self._table(folder, instance.name))
         if instance.driver == "remote" and not table.running:
             raise _silent(
@@ -221,12 +195,12 @@ class _Looking:
     def _at_new_remote(self, builder: Builder) -> Situation:
         """Create it in a folder that is thrown away: for this driver that is only a file."""
         name, version = new_name(), self.version()
-        with self._folder(self._optional_endpoint()) as folder:
+        with probe_folder(self.environment, self._optional_endpoint()) as folder:
             done = question(
                 (str(self.plugin), *builder.argv(name, version_of(version))),
                 environment=self.environment,
                 env=folder.variables,
-                timeout=_PATIENCE,
+                timeout=PATIENCE,
             )
             if done.exit_code:
                 raise explain_boot(builder.driver, builder.options, done.evidence)
@@ -259,7 +233,7 @@ class _Looking:
 
     def _ask_version(self) -> str:
         done = question(
-            (str(self.plugin), "version"), environment=self.environment, timeout=_PATIENCE
+            (str(self.plugin), "version"), environment=self.environment, timeout=PATIENCE
         )
         said = done.stdout.decode("utf-8", "replace")
         found = re.search(r"\bv?(\d+\.\d+\S*)", said)
@@ -276,7 +250,7 @@ class _Looking:
             (str(self.plugin), "inspect", name),
             environment=self.environment,
             env=folder.variables,
-            timeout=_PATIENCE,
+            timeout=PATIENCE,
         )
         if done.exit_code:
             raise BackendUnavailableError(
@@ -293,20 +267,6 @@ class _Looking:
 
     def _default_endpoint(self) -> Endpoint:
         return current(self.environment, context=self.choice.context, host=self.choice.host)
-
-    @contextmanager
-    def _folder(self, endpoint: Endpoint | None) -> Generator[ClientFolder]:
-        with TemporaryDirectory(
-            prefix="buildpush-probe-", dir=self.environment.temporary
-        ) as folder:
-            run = Run(
-                workdir=Path(folder),
-                cancel=CancelToken(),
-                sink=ignore,
-                environment=self.environment,
-            )
-            with client_folder(run, config=_EMPTY, endpoint=endpoint) as client:
-                yield client
 
 
 def _refuse_strangers(version: EngineVersion, info: EngineInfo, endpoint: Endpoint) -> None:
@@ -359,11 +319,3 @@ def _both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
 def _entitlements(flags: str, driver: str) -> frozenset[str]:
     """What a builder allows beyond the ordinary; of a remote one nobody tells, so it may try."""
     return frozenset({_INSECURE} if _INSECURE in flags or driver == "remote" else ())
-
-
-def _emulators() -> str:
-    """Which foreign programs this machine's kernel executes: it changes a builder's platforms."""
-    try:
-        return " ".join(sorted(entry.name for entry in _BINFMT.iterdir()))
-    except OSError:
-        return ""

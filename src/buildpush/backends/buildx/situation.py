@@ -10,9 +10,9 @@ from attrs import field, frozen
 
 from ...oci import Platform
 from ..buildkit.argv import Client
+from ..buildkit.inspection import version_of
 from ..engine.endpoints import Endpoint
 from .builders import Builder
-from .inspection import version_of
 from .instances import DOCKER
 
 __all__ = ["Choice", "Situation"]

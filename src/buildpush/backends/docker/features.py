@@ -69,5 +69,5 @@ def remarks(setup: Setup) -> tuple[str, ...]:
 
 
 def platforms(setup: Setup) -> tuple[Platform, ...]:
-    """The platforms that RUN can be executed for."""
-    return (setup.platform,)
+    """The platforms that RUN can be executed for, the daemon's own first."""
+    return tuple(dict.fromkeys((setup.platform, *setup.emulated)))

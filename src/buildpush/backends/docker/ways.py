@@ -19,7 +19,9 @@ from attrs import frozen
 from ...errors import BackendUnavailableError
 from ...oci import Platform
 from ...runtime import CancelToken, Environment
+from ...runtime.platforms import runnable
 from ..buildkit.argv import FIRST_CLIENT, Client
+from ..buildkit.asking import inspect_engine, is_here
 from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import ask_all, question
 from ..engine.endpoints import Endpoint, current
@@ -47,6 +49,7 @@ class Setup:
     """One daemon as it is, and how it is to be asked.
 
     *program* is the plugin or the CLI, *client* its version; *why* says why the way is no better.
+    *emulated* are the platforms that its BuildKit executes RUN for besides its own.
     """
 
     endpoint: Endpoint
@@ -56,6 +59,7 @@ class Setup:
     program: Path | None = None
     client: tuple[int, ...] = ()
     why: str = ""
+    emulated: tuple[Platform, ...] = ()
 
     @property
     def platform(self) -> Platform:
@@ -102,6 +106,7 @@ def examine(environment: Environment, *, context: str, host: str) -> Setup:
         program=program,
         client=known,
         why=why,
+        emulated=_emulated(way, program, environment, endpoint, version, info),
     )
 
 
@@ -123,6 +128,26 @@ def _way(
             return Way.CLI, candidate, known, "no buildx plugin is installed"
     broken = f"{plugin} does not work" if plugin is not None else "no buildx plugin is installed"
     return Way.CLASSIC, None, (), f"{broken}, nor a docker CLI with a BuildKit client of its own"
+
+
+def _emulated(
+    way: Way,
+    program: Path | None,
+    environment: Environment,
+    endpoint: Endpoint,
+    version: EngineVersion,
+    info: EngineInfo,
+) -> tuple[Platform, ...]:
+    """What BuildKit says where buildx can ask it, else what this kernel does when it is the same."""
+    match way:
+        case Way.PLUGIN:
+            assert program is not None
+            return inspect_engine(program, endpoint, version, info, environment).platforms
+        case Way.CLI:
+            own = Platform.of(version.os, version.arch)
+            return runnable(own) if is_here(endpoint, info) else ()
+        case Way.CLASSIC:
+            return ()
 
 
 def _clients(environment: Environment) -> Iterator[Path]:

@@ -64,6 +64,7 @@ class EngineInfo:
     experimental: bool = False
     os: str = "linux"
     arch: str = ""
+    kernel: str = ""
     security: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -151,6 +152,7 @@ class EngineApi:
             experimental=said.experimental,
             os=said.os_type,
             arch=said.architecture,
+            kernel=said.kernel,
             security=said.security_options,
             warnings=said.warnings,
         )

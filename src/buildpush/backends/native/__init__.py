@@ -63,7 +63,7 @@ class NativeBackend:
 
     def probe(self) -> Capabilities:
         """Say what works here: a few milliseconds of trying to isolate a process."""
-        from .platforms import runnable
+        from ...runtime.platforms import runnable
         from .sandbox.rootfs import Rung, Sandbox
 
         environment = Environment.current()

@@ -16,6 +16,7 @@ from ...oci import Platform
 from ...oci.layer import LayerWriter
 from ...plan import BuildRequest
 from ...runtime import CancelToken, Run, Task
+from ...runtime.platforms import runnable
 from .adding import Adding, sort_sources
 from .clamping import layer_writer
 from .copying.copy import CopyPlan, CopyRequest, Part, plan_copy, plan_mkdir, write_copy
@@ -24,7 +25,6 @@ from .copying.sources import FilesSource, InlineFile, Source, read_file
 from .export import timestamp
 from .images import Image, Images, Layer
 from .materials import Find, Materials
-from .platforms import runnable
 from .recipe.keys import LayerForm, chain, directory_key, execute_key, transfer_key
 from .recipe.operations import Annotate, Execute, MakeDirectory, Operation, Transfer
 from .records import StepRecord

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import field, frozen
@@ -35,12 +36,15 @@ class Answers:
         """Those in the cache folder."""
         return cls(environment.cache / "buildx")
 
-    def get(self, question: str, ask: Callable[[], str]) -> str:
-        """The answer to *question*, asked only when it was never answered; empty is no answer."""
+    def get(self, question: str, ask: Callable[[], str], *, seconds: float | None = None) -> str:
+        """The answer to *question*, asked only when it was never answered; empty is no answer.
+
+        With *seconds*, answers older than that are asked for again.
+        """
         path = self.folder / hashlib.sha256(question.encode()).hexdigest()[:32]
         with suppress(OSError, UnicodeDecodeError):
             kept = path.read_text()
-            if kept:
+            if kept and (seconds is None or _age(path) < seconds):
                 return kept
         answer = ask()
         if answer and len(answer) < _LIMIT:
@@ -53,3 +57,8 @@ class Answers:
             make_private(self.folder)
             part.write_text(answer)
             part.replace(path)
+
+
+def _age(path: Path) -> float:
+    """In seconds; the clock may have been set back meanwhile, which makes nothing newer."""
+    return abs(datetime.now(tz=UTC).timestamp() - path.stat().st_mtime)

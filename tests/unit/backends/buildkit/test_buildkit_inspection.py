@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from buildpush.backends.buildx.inspection import parse_inspection, version_of
+from buildpush.backends.buildkit.inspection import parse_inspection, version_of
 from buildpush.oci import Platform
 
 ENGINE = """Name:   default
