@@ -38,6 +38,7 @@ class BuildahBackend:
 
         Raises `BackendUnavailableError` when there is none, or it cannot work here.
         """
+        from ...runtime.platforms import runnable
         from .probing import features_of
 
         found = self._look(Environment.current())
@@ -49,7 +50,7 @@ class BuildahBackend:
             backend="buildah",
             version=found.number,
             features=features,
-            platforms=(Platform.host(),),
+            platforms=runnable(Platform.host()),
             notes=notes,
             remarks=(f"{how}{why}", f"{place}{', rootless' if found.rootless else ''}"),
             slow_export="always",

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from ...errors import SpecError
 from ...oci import ImageReference, Platform
 from ...plan import BuildRequest
+from .platforms import built_on
 from .probing import Buildah
 
 __all__ = [
@@ -158,7 +159,7 @@ def _build_args(request: BuildRequest) -> dict[str, str]:
     found = dict(request.build_args)
     if request.source_date_epoch is not None:
         found.setdefault("SOURCE_DATE_EPOCH", str(request.source_date_epoch))
-    return found
+    return built_on(request) | found
 
 
 def _retries(request: BuildRequest, buildah: Buildah) -> list[str]:

@@ -17,6 +17,7 @@ from ...runtime import Run
 from ...runtime.environment import make_private
 from .argv import Surroundings
 from .leftovers import SCRATCH
+from .platforms import spelled_out
 from .probing import Buildah
 from .refusals import writes_into_context
 from .registries import (
@@ -135,6 +136,11 @@ class Workplace:
 
     def _dockerfile(self) -> Path:
         path = self.request.dockerfile_path
+        text = spelled_out(self.request)
+        if text is not None:
+            copy = self.folder / "Dockerfile"
+            copy.write_text(text, encoding="utf-8", newline="")
+            return copy
         if path.suffix != ".in":
             return path
         # Buildah would send a file of that name through the C preprocessor.

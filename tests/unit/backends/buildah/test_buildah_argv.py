@@ -41,6 +41,19 @@ def a_request(**changes: Any) -> BuildRequest:
     )
 
 
+def test_a_dockerfile_learns_where_it_is_built() -> None:
+    """Old buildahs know no BUILDPLATFORM, and the user may say otherwise."""
+    text = "FROM --platform=$BUILDPLATFORM base\nARG BUILDARCH\n"
+    host = Platform.host()
+    request = evolve(a_request(build_args={"BUILDARCH": "own"}), dockerfile=parse(text))
+
+    argv = build(request, HERE, WHERE, platform=Platform.parse("linux/s390x"))
+
+    assert follows(argv, "--build-arg", f"BUILDPLATFORM={host}")
+    assert follows(argv, "--build-arg", "BUILDARCH=own")
+    assert not any("BUILDOS" in word for word in argv)
+
+
 def follows(argv: tuple[str, ...], *words: str) -> bool:
     return any(argv[i : i + len(words)] == words for i in range(len(argv)))
 
