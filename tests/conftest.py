@@ -70,13 +70,17 @@ def _user_namespaces() -> bool:
     )
 
 
-def _newer_docker() -> Path:
-    """Where tests/provision.sh unpacks the docker that is newer than the release's."""
+def _engines() -> Path:
+    """Where tests/provision.sh unpacks what is not installed."""
     # Not $HOME: a test may have put another one there.
     cache = Path(pwd.getpwuid(os.getuid()).pw_dir, ".cache", "buildpush-tests")
+    return Path(os.environ.get("BUILDPUSH_TEST_CACHE") or cache, "engines")
+
+
+def _newer_docker() -> Path:
+    """The docker that is newer than the release's."""
     machine = platform.machine()
-    folder = f"docker-{_ARCHITECTURES.get(machine, machine)}"
-    return Path(os.environ.get("BUILDPUSH_TEST_CACHE") or cache, "engines", folder)
+    return _engines() / f"docker-{_ARCHITECTURES.get(machine, machine)}"
 
 
 def _missing(reason: str) -> None:
@@ -98,6 +102,15 @@ def newer_docker() -> Path:
     found = _newer_docker()
     if os.geteuid() != 0 or not (found / "usr/sbin/dockerd").is_file():
         _missing("root and a newer docker (sh tests/provision.sh)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def foreign_arm64() -> Path:
+    """The folder that holds ``busybox`` for arm64, and ``qemu-aarch64-static``, which runs it."""
+    found = _engines() / "foreign-arm64"
+    if not (found / "qemu-aarch64-static").is_file():
+        _missing("programs for arm64 on another CPU (sh tests/provision.sh)")
     return found
 
 

@@ -80,18 +80,20 @@ if [ -n "$wanted" ]; then
     fi
 fi
 
-# --- a newer docker, unpacked beside them ---
+# --- what is unpacked beside them ---
 
 # Not $HOME: the tests look it up the same way, whatever that says.
 home=$(getent passwd "$(id -u)" | cut -d: -f6)
 engines=${BUILDPUSH_TEST_CACHE:-$home/.cache/buildpush-tests}/engines
 docker=$engines/docker-$(dpkg --print-architecture)
-suite=unstable
+foreign=$engines/foreign-arm64
+release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
-# The machine's own sources with another suite, so that no mirror is named here: the one-line
+# The machine's own sources with one suite only, so that no mirror is named here: the one-line
 # files, then the deb822 ones, whose keys and options stay as they are.
-other_suite() { # folder for the sources
-    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+sources_of() { # suite, folder for the sources
+    suite=$1
+    shift
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
         sed -nE "s/^(deb([[:space:]]+\[[^]]*\])?[[:space:]]+[^[:space:]]+[[:space:]]+)$release([[:space:]])/\1$suite\3/p" |
         sort -u >"$1/copied.list"
@@ -110,34 +112,57 @@ other_suite() { # folder for the sources
         if (matches) print stanza
     }' >"$1/copied.sources"
     if ! [ -s "$1/copied.list" ] && ! [ -s "$1/copied.sources" ]; then
-        echo "the machine's apt sources name no $release to find $suite beside" >&2
+        echo "the machine's apt sources name no $release, for which $suite could stand" >&2
         return 1
     fi
 }
 
-fetch_docker() { # empty folder
+download() { # empty folder, suite, packages: the machine's own apt does not notice
     mkdir -p "$1/sources" "$1/lists/partial" "$1/cache/archives/partial" "$1/packages" "$1/root"
-    other_suite "$1/sources"
-    set -- "$1" -q -o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$1/sources" \
-        -o "Dir::State::Lists=$1/lists" -o "Dir::Cache=$1/cache" \
-        -o "APT::Sandbox::User=root" -o "APT::Get::List-Cleanup=0" -o "Acquire::Languages=none"
-    work=$1
-    shift
-    apt-get "$@" update
-    (cd "$work/packages" && apt-get "$@" download \
-        "docker.io/$suite" "docker-cli/$suite" "containerd/$suite" "docker-buildx/$suite")
+    sources_of "$2" "$1/sources"
+    cat >"$1/apt.conf" <<END
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$1/sources";
+Dir::State::Lists "$1/lists";
+Dir::Cache "$1/cache";
+APT::Architectures { "$(dpkg --print-architecture)"; "arm64"; };
+APT::Sandbox::User "root";
+APT::Get::List-Cleanup "0";
+Acquire::Languages "none";
+END
+    folder=$1
+    shift 2
+    apt-get -q -c "$folder/apt.conf" update
+    (cd "$folder/packages" && apt-get -q -c "$folder/apt.conf" download "$@")
+}
+
+# A docker that is newer than the release's.
+if [ ! -d "$docker" ]; then
+    mkdir -p "$engines"
+    work=$(mktemp -d "$engines/work.XXXXXX")
+    download "$work" unstable \
+        docker.io/unstable docker-cli/unstable containerd/unstable docker-buildx/unstable
     for package in "$work"/packages/*.deb; do
         dpkg -x "$package" "$work/root"
     done
     # Runs here, or is not kept.
     "$work/root/usr/sbin/dockerd" --version
-}
+    mv -T "$work/root" "$docker" || [ -d "$docker" ] # another run may have been faster
+    rm -rf "$work"
+fi
 
-if [ ! -d "$docker" ]; then
+# Programs of another CPU, and what executes them. Not installed: the package would register its
+# emulators with the kernel, now or at the next start, where many a test needs that none is there.
+if [ ! -d "$foreign" ] && [ "$(dpkg --print-architecture)" != arm64 ]; then
     mkdir -p "$engines"
     work=$(mktemp -d "$engines/work.XXXXXX")
-    fetch_docker "$work"
-    mv -T "$work/root" "$docker" || [ -d "$docker" ] # another run may have been faster
+    download "$work" "$release" qemu-user-static busybox-static:arm64
+    dpkg --fsys-tarfile "$work"/packages/qemu-user-static_*.deb |
+        tar -x -C "$work/root" --strip-components=3 ./usr/bin/qemu-aarch64-static
+    dpkg --fsys-tarfile "$work"/packages/busybox-static_*.deb |
+        tar -x -C "$work/root" --strip-components=2 ./bin/busybox
+    "$work/root/qemu-aarch64-static" "$work/root/busybox" uname -m
+    mv -T "$work/root" "$foreign" || [ -d "$foreign" ]
 fi
 
 # --- what there is now ---
@@ -158,3 +183,4 @@ containerd --version
 "$docker/usr/sbin/dockerd" --version
 "$docker/usr/bin/docker" --version
 "$docker/usr/libexec/docker/cli-plugins/docker-buildx" version
+[ ! -d "$foreign" ] || "$foreign/qemu-aarch64-static" --version | head -n 1

@@ -28,6 +28,7 @@ import pytest
 from attrs import frozen
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
@@ -45,6 +46,12 @@ class BaseImage:
 
     def blob(self, digest: str) -> bytes:
         return (self.layout / "blobs" / digest.replace(":", "/")).read_bytes()
+
+    @property
+    def platform(self) -> dict[str, str]:
+        """As an index names it."""
+        config = json.loads(self.blob(json.loads(self.blob(self.digest))["config"]["digest"]))
+        return {"os": config["os"], "architecture": config["architecture"]}
 
     def push(self, host: str, repository: str, tag: str = "latest") -> str:
         """Put it into an open registry at *host*; the reference's text."""
@@ -71,6 +78,31 @@ class BaseImage:
         _send(connection, "PUT", target, self.blob(digest), octets, expect=201)
 
 
+@frozen(kw_only=True)
+class BaseIndex:
+    """The same image for several platforms."""
+
+    images: tuple[BaseImage, ...]
+
+    def push(self, host: str, repository: str, tag: str = "latest") -> str:
+        """Put all of it into an open registry at *host*; the reference's text."""
+        entries: list[dict[str, Any]] = []
+        for image in self.images:
+            image.push(host, repository, f"{tag}-{image.platform['architecture']}")
+            size = len(image.blob(image.digest))
+            entry = {"mediaType": _MANIFEST, "digest": image.digest, "size": size}
+            entries.append({**entry, "platform": image.platform})
+        index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}
+        connection = http.client.HTTPConnection(host, timeout=60)
+        try:
+            path = f"/v2/{repository}/manifests/{tag}"
+            data = json.dumps(index).encode()
+            _send(connection, "PUT", path, data, {"Content-Type": _INDEX}, expect=201)
+        finally:
+            connection.close()
+        return f"{host}/{repository}:{tag}"
+
+
 def _send(
     connection: http.client.HTTPConnection,
     method: str,
@@ -87,7 +119,7 @@ def _send(
     return response.headers.get("Location", "")
 
 
-def _write_layout(folder: Path, layer_tar: Path) -> str:
+def _write_layout(folder: Path, layer_tar: Path, machine: str = platform.machine()) -> str:
     """Make the layout *folder* of one layer and a plain config; the manifest's digest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -101,7 +133,7 @@ def _write_layout(folder: Path, layer_tar: Path) -> str:
         diff_id = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     layer = put(gzip.compress(layer_tar.read_bytes(), 1, mtime=0), _LAYER)
     config = {
-        "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "architecture": _ARCHITECTURES.get(machine, machine),
         "os": "linux",
         "config": {
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
@@ -133,9 +165,9 @@ _GROUP = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\napp:x:1000:\nextra:x:1001:ap
 _FOLDERS = {"tmp": (0o1777, 0), "root": (0o700, 0), "home/app": (0o755, 1000)}
 
 
-def _busybox_tar(busybox: Path, target: Path) -> None:
+def _busybox_tar(busybox: Path, target: Path, *emulator: Path) -> None:
     applets = subprocess.run(
-        [busybox, "--list"], check=True, capture_output=True, text=True
+        [*emulator, busybox, "--list"], check=True, capture_output=True, text=True
     ).stdout.split()
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive:
 
@@ -170,6 +202,23 @@ def busybox_base(
     _busybox_tar(Path(str(found)), folder / "layer.tar")
     layout = folder / "layout"
     return BaseImage(layout=layout, digest=_write_layout(layout, folder / "layer.tar"))
+
+
+@pytest.fixture(scope="session")
+def busybox_arm64_base(tmp_path_factory: pytest.TempPathFactory, foreign_arm64: Path) -> BaseImage:
+    """`busybox_base` for arm64, on any machine."""
+    folder = tmp_path_factory.mktemp("busybox-arm64")
+    busybox, emulator = foreign_arm64 / "busybox", foreign_arm64 / "qemu-aarch64-static"
+    _busybox_tar(busybox, folder / "layer.tar", emulator)
+    layout = folder / "layout"
+    digest = _write_layout(layout, folder / "layer.tar", "aarch64")
+    return BaseImage(layout=layout, digest=digest)
+
+
+@pytest.fixture(scope="session")
+def two_platform_base(busybox_base: BaseImage, busybox_arm64_base: BaseImage) -> BaseIndex:
+    """`busybox_base` for this machine and for arm64."""
+    return BaseIndex(images=(busybox_base, busybox_arm64_base))
 
 
 def _test_cache() -> Path:

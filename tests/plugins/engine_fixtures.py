@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -154,6 +155,78 @@ def buildah_root(missing: Callable[[str], None]) -> Iterator[BuildahStorage]:
         )
         env = {"CONTAINERS_STORAGE_CONF": str(conf)}
         yield BuildahStorage(root=root, runroot=runroot, env=env)
+
+
+_BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
+_ENTRY: Final = _BINFMT / "buildpush-tests-arm64"
+_MAGIC: Final = "7f454c460201010000000000000000000200b700"
+_MASK: Final = "ffffffffffffff00fffffffffffffffffeffffff"
+
+
+@frozen
+class Emulators:
+    """The kernel's binfmt_misc: no emulator for arm64 is in it until it is asked for."""
+
+    program: Path
+
+    @contextmanager
+    def arm64(self) -> Iterator[None]:
+        """Let the kernel execute programs for arm64, until the end."""
+        magic, mask = ("".join(f"\\x{b:02x}" for b in bytes.fromhex(t)) for t in (_MAGIC, _MASK))
+        # F: the interpreter is opened now, so that it is found whatever root a process has.
+        line = f":{_ENTRY.name}:M::{magic}:{mask}:{self.program}:OCF"
+        (_BINFMT / "register").write_text(line)
+        try:
+            yield
+        finally:
+            _ENTRY.write_text("-1")
+
+
+@pytest.fixture
+def binfmt(foreign_arm64: Path, missing: Callable[[str], None]) -> Iterator[Emulators]:
+    """The kernel's list of emulators, for this test alone; mounted where it was not."""
+    with _only_one(foreign_arm64), _mounted_binfmt(missing):
+        others = [path.name for path in _BINFMT.iterdir() if "aarch64" in path.name]
+        if others:
+            missing(f"a kernel without an emulator of its own for arm64 (it has {others[0]})")
+        yield Emulators(foreign_arm64 / "qemu-aarch64-static")
+
+
+@pytest.fixture
+def binfmt_arm64(binfmt: Emulators) -> Iterator[None]:
+    """The kernel executes programs for arm64, until the test ends."""
+    with binfmt.arm64():
+        yield
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """The kernel's list is for all: tests of two runs take turns."""
+    with (folder / "busybox").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _mounted_binfmt(missing: Callable[[str], None]) -> Iterator[None]:
+    """Have binfmt_misc mounted, without what a killed run may have left in it."""
+    mounted = False
+    if os.geteuid() == 0 and not (_BINFMT / "register").exists():
+        done = subprocess.run(
+            ["/bin/mount", "-t", "binfmt_misc", "binfmt_misc", _BINFMT],
+            capture_output=True,
+            check=False,
+        )
+        mounted = done.returncode == 0
+    if not os.access(_BINFMT / "register", os.W_OK) or os.geteuid() != 0:
+        missing("root and a kernel with binfmt_misc (CONFIG_BINFMT_MISC, and the right to mount)")
+    try:
+        if _ENTRY.exists():
+            _ENTRY.write_text("-1")
+        yield
+    finally:
+        if mounted:
+            subprocess.run(["/bin/umount", _BINFMT], check=True)
 
 
 def _driver(folder: Path) -> str:
