@@ -71,8 +71,13 @@ class Workplace:
         return self.run.workdir / "buildah"
 
     def make(self) -> None:
-        """Make the folder, with the one for buildah's temporary files."""
+        """Make the folder, with the one for buildah's temporary files.
+
+        Raises `FileExistsError` where somebody else has made that one before.
+        """
         make_private(self.folder)
+        if not self.scratch.is_relative_to(self.folder):
+            self.scratch.parent.mkdir(mode=0o700)  # everybody may make folders beside it
         make_private(self.scratch)
 
     def clear(self) -> None:
