@@ -11,6 +11,7 @@ from attrs import field, frozen
 from ...errors import SpecError
 from ...oci import ImageReference, Platform
 from ...plan import BuildRequest
+from ...plan.wants import looks_secret
 from .platforms import built_on
 from .probing import Buildah
 
@@ -66,6 +67,10 @@ _MEANT_BEGINNINGS: Final = (
     "storage_",
     "xdg_",
 )
+
+
+# Those among them by which buildah reads nothing that is called a token or a password.
+_SECRETS_OF_OTHERS: Final = ("docker_", "registry_")
 
 
 @frozen(kw_only=True)
@@ -142,6 +147,8 @@ def push(
 def is_free(name: str) -> bool:
     """Whether a variable called *name* means nothing to buildah."""
     lowered = name.lower()
+    if looks_secret(name) and lowered.startswith(_SECRETS_OF_OTHERS):
+        return True
     return lowered not in _MEANT and not lowered.startswith(_MEANT_BEGINNINGS)
 
 

@@ -172,6 +172,17 @@ def test_a_build_arg_travels_in_the_environment() -> None:
     assert follows(argv, "--build-arg", "HTTP_PROXY=http://p")
 
 
+@pytest.mark.parametrize("name", ["DOCKER_PASSWORD", "REGISTRY_TOKEN"])
+def test_so_does_a_token_whose_name_only_begins_like_buildahs_own(name: str) -> None:
+    """What buildah reads by such names is never called a token or a password."""
+    request = a_request(build_args={name: "s3cret"})
+
+    variables = build_environment(request, {})
+
+    assert variables == {name: "s3cret"}
+    assert follows(build(request, HERE, WHERE, variables=variables), "--build-arg", name)
+
+
 @pytest.mark.parametrize(
     "name", ["PATH", "TMPDIR", "https_proxy", "BUILDAH_X", "GODEBUG", "LC_ALL"]
 )
