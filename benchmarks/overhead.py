@@ -56,7 +56,7 @@ def plain_commands(backend: str, workload: Workload, reference: str) -> Commands
         case "buildah":
             build = ["buildah", "bud", "-q", "--layers", "--tls-verify=false"]
             send = ["buildah", "push", "-q", "--tls-verify=false", reference]
-            return [[*build, "--isolation", "chroot", "-t", reference, context], send]
+            return [[*build, "--network", "host", "-t", reference, context], send]
         case _:
             raise SystemExit(f"no plain command is known for {backend}")
 
@@ -87,7 +87,7 @@ def by_step(backend: str, workload: Workload, delivery: Delivery) -> Build:
             repo=repository,
             tags=[tag],
             backend=backend,
-            network="host",
+            network="default" if backend == "buildah" else "host",
             delivery=delivery,
         ).run()
 
