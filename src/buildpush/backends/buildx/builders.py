@@ -15,9 +15,16 @@ from typing import Final, Literal
 
 from attrs import evolve, field, frozen
 
-from ...errors import BackendUnavailableError, BuildpushError, NotFoundError, SpecError
+from ...errors import (
+    BackendUnavailableError,
+    BuildpushError,
+    CommandEvidence,
+    NotFoundError,
+    SpecError,
+)
 from ...events import Stream
 from ...oci import Platform
+from ...plan.wants import looks_secret
 from ...runtime import CancelToken, Run, Task
 from ...runtime.process import TAIL_LINES, run_command
 from ..buildkit.argv import csv_record
@@ -25,6 +32,7 @@ from ..buildkit.inspection import parse_inspection
 from ..engine.api import EngineApi
 from ..engine.command import question
 from ..engine.endpoints import Endpoint
+from ..engine.folder import passwords
 from .diagnosis import explain_boot
 
 __all__ = ["Builder", "Driver", "Toolbox", "created", "new_name"]
@@ -155,6 +163,7 @@ def created(builder: Builder, tools: Toolbox, run: Run) -> Generator[str]:
     what to do about it.
     """
     name = new_name()
+    _learn_secrets(builder, run)
     try:
         with run.task(f"builder {name}", f"create builder {name} ({builder.driver})") as task:
             argv = (str(tools.plugin), *builder.argv(name, tools.version))
@@ -166,11 +175,28 @@ def created(builder: Builder, tools: Toolbox, run: Run) -> Generator[str]:
                 cancel=run.cancel,
             )
             if done.exit_code:
-                raise explain_boot(builder.driver, builder.options, done.evidence)
+                raise explain_boot(builder.driver, builder.options, _redacted(done.evidence, run))
             _boot(name, builder, tools, run, task)
         yield name
     finally:
         _remove(name, builder, tools, run)
+
+
+def _learn_secrets(builder: Builder, run: Run) -> None:
+    """Options set variables of a BuildKit: proxies with passwords, keys of caches."""
+    for secret in passwords(dict(builder.options)):
+        run.redact.learn(secret)
+    for name, value in builder.options.items():
+        if looks_secret(name.removeprefix("env.")):
+            run.redact.learn(value)
+
+
+def _redacted(evidence: CommandEvidence, run: Run) -> CommandEvidence:
+    return evolve(
+        evidence,
+        argv=tuple(map(run.redact, evidence.argv)),
+        tail=tuple(map(run.redact, evidence.tail)),
+    )
 
 
 def _boot(name: str, builder: Builder, tools: Toolbox, run: Run, task: Task) -> None:

@@ -187,6 +187,28 @@ def test_what_cannot_be_created_is_removed_all_the_same(plugin: Any, run: Run) -
     assert plugin.calls[-1].startswith("rm --force")
 
 
+def test_the_secrets_of_options_are_in_no_error(plugin: Any, run: Run) -> None:
+    """buildx takes them as arguments, and quotes them in what it complains of."""
+    plugin.say("create", err="ERROR: cannot use http://me:s3cret%21@proxy:3128", code=1)
+    builder = Builder(
+        options={
+            "env.HTTP_PROXY": "http://me:s3cret%21@proxy:3128",
+            "env.AWS_SECRET_ACCESS_KEY": "canary",
+        }
+    )
+
+    with (
+        pytest.raises(BackendUnavailableError) as caught,
+        created(builder, toolbox(plugin, run), run),
+    ):
+        pass
+
+    assert "env.HTTP_PROXY=http://me:***@proxy:3128" in repr(caught.value.evidence)
+    for secret in ("s3cret", "canary"):
+        assert secret not in caught.value.report()
+        assert secret not in repr(caught.value.evidence)
+
+
 def test_a_node_that_does_not_start_is_an_error(plugin: Any, run: Run) -> None:
     """buildx itself ends well then."""
     plugin.say("inspect", out="Name: x\nDriver: remote\n\nNodes:\nName: x0\nError: refused\n")
