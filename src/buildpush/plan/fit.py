@@ -123,13 +123,21 @@ ROWS: Final[Mapping[str, Row]] = {
     "compression_level": Row(feature=Feature.COMPRESSION),
     "reproducible": Row(
         feature=Feature.REPRODUCIBLE,
-        close={"kaniko": "every timestamp becomes 0, in base layers too"},
+        close={
+            "buildah": "every timestamp in new layers becomes the same",
+            "kaniko": "every timestamp becomes 0, in base layers too",
+        },
     ),
     "reproducible: strict": Row(feature=Feature.STRICTLY_REPRODUCIBLE),
-    "source_date_epoch": Row(feature=Feature.SOURCE_DATE_EPOCH),
+    "source_date_epoch": Row(
+        feature=Feature.SOURCE_DATE_EPOCH,
+        close={"buildah": "every timestamp in new layers is set to it"},
+    ),
     "provenance": Row(feature=Feature.PROVENANCE),
     "sbom": Row(feature=Feature.SBOM),
-    "squash": Row(feature=Feature.SQUASH),
+    "squash": Row(
+        feature=Feature.SQUASH, close={"buildah": "no step of it is kept for later builds"}
+    ),
     "optimize": Row(
         close=dict.fromkeys(("native", "buildx", "docker", "buildah"), _NO_SNAPSHOTS),
         how="snapshots in redo mode",
@@ -137,9 +145,10 @@ ROWS: Final[Mapping[str, Row]] = {
     "mirrors": Row(feature=Feature.MIRRORS),
     "insecure": Row(
         feature=Feature.INSECURE_REGISTRIES,
-        instead=dict.fromkeys(
-            ("buildx", "docker"), "for pushing; for base images its daemon's configuration decides"
-        ),
+        instead={
+            "buildx": "for pushing; for base images the builder's own configuration decides",
+            "docker": "for what buildpush does itself; else the daemon's own list decides",
+        },
     ),
     "retries": Row(how="for what buildpush does itself"),
     "timeout": _BY_BUILDPUSH,
