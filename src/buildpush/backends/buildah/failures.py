@@ -53,7 +53,11 @@ _IGNORED: Final = re.compile(r"no items matching glob \"[^\"]*\" copied \((\d+) 
 _UNGIVEN: Final = re.compile(r"(secret|ssh) required but no \S+ with id (\S+) found")
 _HELPER: Final = re.compile(r"(?:^|: )(?:while running runtime: )?signal: killed$")
 _LOST: Final = "(Unable to determine exit status)"
-_CONTAINER: Final = re.compile(r'^resolving mountpoints for container "[0-9a-f]+": ')
+_CONTAINER: Final = re.compile(
+    r'^(?:resolving mountpoints for container "[0-9a-f]+": '
+    r"|committing container for step \{.*?\}: (?=[a-z]))",
+    re.DOTALL,
+)
 _NO_FILE: Final = re.compile(
     r'copier: (?:stat|lstat): ("[^"]*"|\[.*\]): no such file or directory'
 )
@@ -121,6 +125,11 @@ _MACHINE: Final[tuple[tuple[tuple[str, ...], str, str], ...]] = (
         ("no space left on device", "disk quota exceeded"),
         "the disk is full",
         "free space where buildah stores images (GraphRoot of buildah info), or use another root",
+    ),
+    (
+        ("to file: io: read/write on closed pipe",),
+        "a layer could not be written into the temporary folder",
+        "is it full? set TMPDIR to a larger folder",
     ),
     (
         ("newuidmap", "newgidmap", "insufficient uids or gids", "no subuid", "no subgid"),
@@ -315,7 +324,7 @@ def _plainly(reason: str) -> str:
 def _of_machine(reason: str, evidence: tuple[Evidence, ...]) -> BuildpushError | None:
     for words, message, hint in _MACHINE:
         if _has(reason, words):
-            return BuildError(f"{message}: {reason}", evidence=evidence, hint=hint)
+            return BuildError(f"{message}: {_plainly(reason)}", evidence=evidence, hint=hint)
     return None
 
 

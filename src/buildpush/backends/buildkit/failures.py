@@ -130,7 +130,9 @@ def build_error(
     if is_cancelled(text):
         text = "the builder cancelled it"
     what = text or f"BuildKit's client ended with exit code {completed.exit_code}"
-    hint = _DISK if _FULL in text else ""
+    hint = ""
+    if _FULL in text:
+        hint = _TEMPORARY if _OURS in text else _DISK
     return failure.error(BuildError, f"the build failed: {what}", hint=hint)
 
 
@@ -176,6 +178,8 @@ def _guilty(account: Account, text: str) -> Vertex | None:
 
 # -- one kind of failure each: what it is, or nothing -----------------------------------------
 
+_OURS: Final = "/buildpush-"  # as every run's folder begins
+_TEMPORARY: Final = "free some space in the temporary folder, or set TMPDIR to a larger one"
 _DISK: Final = "make room where the builder keeps its data, e.g. docker buildx prune"
 
 

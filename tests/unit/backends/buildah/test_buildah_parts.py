@@ -12,7 +12,7 @@ from attrs import evolve
 
 from buildpush.auth import Chain
 from buildpush.backends.buildah import BuildahBackend
-from buildpush.backends.buildah.failures import build_error, cannot_start, push_error
+from buildpush.backends.buildah.failures import cannot_start, push_error
 from buildpush.backends.buildah.images import (
     Exported,
     clean_config,
@@ -21,7 +21,7 @@ from buildpush.backends.buildah.images import (
 )
 from buildpush.backends.buildah.leftovers import remove_leftovers
 from buildpush.backends.buildah.probing import Buildah
-from buildpush.backends.buildah.translate import BuildOutput, TransferOutput, message_of
+from buildpush.backends.buildah.translate import TransferOutput, message_of
 from buildpush.dockerfile import parse
 from buildpush.errors import (
     AuthError,
@@ -181,70 +181,6 @@ def test_a_push_that_fails_says_what_to_do(said: str, kind: type[BuildpushError]
     assert type(error) is kind
     assert "s3cret" not in error.report()
     assert error.hint
-
-
-@pytest.mark.parametrize(
-    ("step", "printed", "error", "message", "hint"),
-    [
-        ("RUN foo", "", "while running runtime: exit status 127", "exit code 127", "PATH"),
-        ("RUN foo", "", "while running runtime: exit status 137", "exit code 137", "memory"),
-        ("RUN x", "Exec format error", "x: exit status 1", "exit code 1", "QEMU"),
-        ("RUN x", "cp: No space left on device", "x: exit status 1", "exit code 1", "shm_size"),
-        (
-            'RUN ["/x"]',
-            'unable to start container process: exec: "/x": stat /x: no such file or directory',
-            "while running runtime: exit status 1",
-            "exit code 1",
-            "not in the image",
-        ),
-        (
-            "COPY a /",
-            "",
-            'no items matching glob "/c/a" copied (1 filtered out using /c/.dockerignore): no',
-            ".dockerignore leaves out",
-            "exception",
-        ),
-        (
-            "RUN a",
-            "",
-            "ssh required but no ssh with id k found",
-            "needs the SSH agent k",
-            "give it in ssh, as k",
-        ),
-    ],
-)
-def test_a_step_that_fails_says_what_to_do(
-    tmp_path: Path, step: str, printed: str, error: str, message: str, hint: str
-) -> None:
-    """The same as with the other backends."""
-    output = BuildOutput()
-    list(output.line("stdout", f"STEP 1/1: {step}", 0.0))
-    list(output.line("stdout", printed, 0.0))
-    list(output.line("stderr", f'Error: building at STEP "{step}": {error}', 0.0))
-    completed = Completed(
-        exit_code=125, evidence=CommandEvidence(argv=("buildah",), exit_code=125)
-    )
-
-    found = build_error(a_request(tmp_path), output, completed)
-
-    assert isinstance(found, BuildError)
-    assert message in found.message
-    assert hint in found.hint
-
-
-def test_a_registry_that_breaks_off_is_not_the_dockerfiles_fault(tmp_path: Path) -> None:
-    """Buildah does not always say that it was a registry."""
-    output = BuildOutput()
-    said = 'parsing image configuration: Get "http://r.io/v2/base/blobs/sha256:1": EOF'
-    list(output.line("stderr", f"Error: creating build container: {said}", 0.0))
-    completed = Completed(
-        exit_code=125, evidence=CommandEvidence(argv=("buildah",), exit_code=125)
-    )
-
-    found = build_error(a_request(tmp_path), output, completed)
-
-    assert type(found) is RegistryUnavailableError
-    assert found.message == f"a base image cannot be pulled: {said}"
 
 
 def test_a_line_of_buildahs_log_is_read() -> None:

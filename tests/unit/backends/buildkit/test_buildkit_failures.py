@@ -295,3 +295,13 @@ def test_a_push_that_fails_is_not_the_dockerfiles_fault(
 
     assert type(error) is kind
     assert "pushing r.test/app:1 failed" in error.message
+
+
+@pytest.mark.parametrize(
+    ("place", "hint"), [("/var/lib/x", "prune"), ("/tmp/buildpush-ab/export/x", "TMPDIR")]
+)
+def test_whose_disk_is_full_is_told_by_the_path(place: str, hint: str) -> None:
+    """What is exported comes to this machine; the rest is the builder's."""
+    error = failed(f"ERROR: failed to solve: write {place}: no space left on device")
+
+    assert hint in error.hint
