@@ -31,12 +31,13 @@ def bake(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     if arguments.print:
         print_json({name: step_to_json(step) for name, step in steps.items()})
         return
-    results = {name: _run(name, step, arguments, cancel) for name, step in steps.items()}
+    results: dict[str, BuildResult] = {}
+    for name, step in steps.items():
+        results[name] = result = _run(name, step, arguments, cancel)
+        if not arguments.json:  # what is pushed is said, even if a later target fails
+            print("\n".join(_lines(name, result)), flush=True)
     if arguments.json:
         print_json({name: result_to_json(result) for name, result in results.items()})
-        return
-    for name, result in results.items():
-        print("\n".join(_lines(name, result)))
 
 
 def step_to_json(step: BuildAndPushStep) -> Mapping[str, object]:

@@ -56,6 +56,25 @@ def test_references_are_printed(
     assert "target dry\n" in err
 
 
+def test_what_was_pushed_is_said_though_a_later_target_fails(
+    project: Path, local_registry: LocalRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is in the registry, after all."""
+    repository = local_registry.reference("acme/app")
+    resolve(
+        project,
+        app={"tags": [f"{repository}:1"]},
+        bad={"tags": [f"{repository}:2"], "dockerfile": "broken"},
+    )
+
+    code = main(["bake"])
+
+    out, err = capsys.readouterr()
+    assert code == 5
+    assert out == f"{repository}:1@{local_registry.digest('acme/app', '1')}\n"
+    assert "target bad failed" in err
+
+
 def test_results_as_json(
     project: Path, local_registry: LocalRegistry, capsys: pytest.CaptureFixture[str]
 ) -> None:
