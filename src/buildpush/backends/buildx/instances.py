@@ -101,7 +101,10 @@ def _read(path: Path, model: type[W]) -> W | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise BackendUnavailableError(f"{path} cannot be read: {error.strerror}") from error
+        raise BackendUnavailableError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="make it readable for this user, or set BUILDX_CONFIG to another folder",
+        ) from error
     if not data.strip():
         return None
     found = parse(data, model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.buildx.instances import current, find, names
+from buildpush.backends.buildx.instances import builder_folder, current, find, names
 from buildpush.backends.engine.endpoints import Endpoint
 from buildpush.errors import BackendUnavailableError
 
@@ -43,6 +43,19 @@ def test_a_damaged_file_is_not_quoted(surroundings: Any) -> None:
         find(surroundings(), "ci")
 
     assert "canary" not in caught.value.report()
+
+
+def test_a_file_that_cannot_be_read_is_named(surroundings: Any) -> None:
+    """With a way out: it may be another user's."""
+    surroundings.builder("ci", Driver="remote")
+    folder = builder_folder(surroundings())
+    (folder / "instances" / "ci").unlink()
+    (folder / "instances" / "ci").mkdir()
+
+    with pytest.raises(BackendUnavailableError, match="instances/ci cannot be read") as caught:
+        find(surroundings(), "ci")
+
+    assert "BUILDX_CONFIG" in caught.value.hint
 
 
 def test_what_was_chosen_for_every_endpoint(surroundings: Any) -> None:
