@@ -211,7 +211,7 @@ class BuildAndPushStep(StepSpec):
         from ..auth.files import ambient
         from .delivery import deliver  # lazily: it loads the HTTP client
         from .journal import journal
-        from .secrets import find_agents, write_secrets
+        from .secrets import Learnt, find_agents, write_secrets
 
         environment = Environment.current()
         with (
@@ -234,7 +234,7 @@ class BuildAndPushStep(StepSpec):
             for warning in plan.warnings:
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
-            keychain = Chain((*self.auth, signed_in))
+            keychain = Learnt(Chain((*self.auth, signed_in)), run.redact)
             request = evolve(
                 plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run)),
                 local_outputs=_local_outputs(plan, environment.cwd),

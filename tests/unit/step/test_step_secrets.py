@@ -1,14 +1,21 @@
 """Secrets become files that only the run can read."""
 
+import base64
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from buildpush.auth import Credential, Keychain, StaticKeychain
 from buildpush.errors import SpecError
+from buildpush.events import TaskLog
+from buildpush.oci import Repository
+from buildpush.plan import Artifact, BuildRequest, Capabilities, Feature
 from buildpush.runtime import CancelToken, Run
 from buildpush.spec import FromEnv
+from buildpush.step import BuildAndPushStep
 from buildpush.step.secrets import find_agents, write_secrets
+from buildpush.testing import RecordingSink
 
 
 @pytest.fixture
@@ -81,3 +88,47 @@ def test_a_missing_agent_is_said_before_the_build(source: FromEnv | Path, run: R
     """A private repository that cannot be cloned is better known at once."""
     with pytest.raises(SpecError, match=r"ssh\.default"):
         find_agents({"default": source}, run)
+
+
+class Talkative:
+    """A backend that prints the credential it was given, as an engine's debug log might."""
+
+    def probe(self) -> Capabilities:
+        return Capabilities(
+            backend="talkative", version="1", features=frozenset({Feature.EXPORT_LAYOUT})
+        )
+
+    def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
+        found = keychain.resolve(Repository.parse("r.io/base"), "pull")
+        assert found is not None
+        pair = base64.b64encode(f"{found.username}:{found.password}".encode()).decode()
+        for line in (found.password, found.identity_token, found.registry_token, pair):
+            run.emit(TaskLog(at=0, task="t", stream="stdout", line=f"used {line}"))
+        raise SpecError("enough")
+
+
+def test_whatever_a_keychain_tells_a_backend_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the backend hands it to an engine, and buildpush never logs in with it."""
+    monkeypatch.setenv("BUILDPUSH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    credential = Credential(
+        username="me",
+        password="canary-one",
+        identity_token="canary-two",
+        registry_token="canary-three",
+    )
+    sink = RecordingSink()
+    step = BuildAndPushStep(
+        repo="r.io/app",
+        context=tmp_path,
+        backend=Talkative(),
+        auth=[StaticKeychain(prefix="r.io", credential=credential)],
+    )
+
+    with pytest.raises(SpecError, match="enough"):
+        step.run(on_event=sink)
+
+    said = [event.line for event in sink.events if isinstance(event, TaskLog)]
+    assert said == ["used ***"] * 4
