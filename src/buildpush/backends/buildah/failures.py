@@ -23,6 +23,7 @@ from ...errors import (
     RegistryError,
     RegistryUnavailableError,
     SourceEvidence,
+    SpecError,
 )
 from ...plan import BuildRequest
 from ...runtime.process import Completed
@@ -48,6 +49,7 @@ _INITIALIZING: Final = re.compile(
     r"|checking whether a blob \S+ exists in \S+: )*"
     r"(?:initializing (?:source|destination) docker://\S+: )?"
 )
+_OUTPUT: Final = re.compile(r"failed to export build output: [^\"]*\"([^\"]*)\": (.*)")
 _CACHE: Final = "failed pushing cache to "
 _IGNORED: Final = re.compile(r"no items matching glob \"[^\"]*\" copied \((\d+) filtered out")
 _UNGIVEN: Final = re.compile(r"(secret|ssh) required but no \S+ with id (\S+) found")
@@ -207,6 +209,11 @@ def build_error(
     machine = _of_machine(reason, evidence)
     if machine is not None:
         return machine
+    unwritten = _OUTPUT.search(reason)
+    if unwritten is not None:
+        return SpecError(
+            f"outputs: cannot write {unwritten[1]}: {unwritten[2]}", evidence=evidence
+        )
     if _CACHE in reason:
         return _of_registry(CACHE_NOT_WRITTEN, reason, (command,))
     named = _SOURCE.search(reason)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
+from buildpush.auth import Chain
+from buildpush.backends.buildah.building import Building
 from buildpush.backends.buildah.failures import build_error
+from buildpush.backends.buildah.probing import Buildah
 from buildpush.backends.buildah.translate import BuildOutput
 from buildpush.dockerfile import parse
 from buildpush.errors import (
@@ -14,9 +18,21 @@ from buildpush.errors import (
     BuildpushError,
     CommandEvidence,
     RegistryUnavailableError,
+    SpecError,
 )
+from buildpush.events import ignore
 from buildpush.plan import BuildRequest
+from buildpush.plan.values import Cache
+from buildpush.runtime import CancelToken, Run
 from buildpush.runtime.process import Completed
+
+
+def a_request() -> BuildRequest:
+    return BuildRequest(
+        context=Path("/src"),
+        dockerfile=parse("FROM scratch\n"),
+        dockerfile_path=Path("/src/Dockerfile"),
+    )
 
 
 def failed(*lines: str) -> BuildpushError:
@@ -24,13 +40,8 @@ def failed(*lines: str) -> BuildpushError:
     output = BuildOutput()
     for line in lines:
         list(output.line("stderr" if line.startswith("Error: ") else "stdout", line, 0.0))
-    request = BuildRequest(
-        context=Path("/src"),
-        dockerfile=parse("FROM scratch\n"),
-        dockerfile_path=Path("/src/Dockerfile"),
-    )
     evidence = CommandEvidence(argv=("buildah",), exit_code=125)
-    return build_error(request, output, Completed(exit_code=125, evidence=evidence))
+    return build_error(a_request(), output, Completed(exit_code=125, evidence=evidence))
 
 
 @pytest.mark.parametrize(
@@ -96,3 +107,31 @@ def test_a_temporary_folder_that_is_full_is_named() -> None:
     message = "a layer could not be written into the temporary folder"
     assert (type(found), found.message) == (BuildError, f"{message}: {said}")
     assert "TMPDIR" in found.hint
+
+
+def test_a_folder_that_cannot_be_written_is_the_settings_fault() -> None:
+    """And not the Dockerfile's."""
+    said = 'failed while creating the destination path "/proc/x": mkdir /proc/x: no such file'
+
+    found = failed(f"Error: failed to export build output: {said}")
+
+    assert type(found) is SpecError
+    assert found.message == "outputs: cannot write /proc/x: mkdir /proc/x: no such file"
+
+
+def test_a_cache_that_must_be_read_must_be_in_reach(tmp_path: Path) -> None:
+    """Buildah itself would build without it, and say nothing."""
+    cache = Cache(type="registry", attributes={"ref": "127.0.0.1:9/cache"}, required=True)
+    run = Run(workdir=tmp_path, cancel=CancelToken(), sink=ignore)
+    building = Building(
+        buildah=Buildah(program="/nowhere", version=(1, 28, 2)),
+        request=evolve(a_request(), cache_from=(cache,), retries=0),
+        keychain=Chain(()),
+        run=run,
+    )
+
+    with (
+        building,
+        pytest.raises(RegistryUnavailableError, match=r"the cache 127\.0\.0\.1:9/cache could"),
+    ):
+        building.artifact()
