@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+import re
+from typing import Final, TextIO
 
 from attrs import define, field
 
@@ -17,12 +18,17 @@ from ..events import (
     Warned,
 )
 
+_CONTROLS: Final = re.compile(r"(\x1b\[[0-9;]*m|\t)|[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+_NEXT_LINE: Final = "\n          | "
+
 
 @define(eq=False)
 class PlainRenderer:
     """Writes each event as a line: seconds since the start, then what happened.
 
     An engine tells some things later than they happened; the seconds never go back for that.
+    What a build prints may colour its text, and do nothing else to a terminal; none of it looks
+    like a line of ours, or like a command to the CI system that reads along.
     """
 
     stream: TextIO
@@ -35,7 +41,7 @@ class PlainRenderer:
         line = self._line(event)
         if line:
             self._latest = max(self._latest, event.at)
-            self.stream.write(f"{self._latest:8.2f}  {line}\n")
+            self.stream.write(f"{self._latest:8.2f}  {_harmless(line)}\n")
             self.stream.flush()
 
     def _line(self, event: Event) -> str:
@@ -54,3 +60,8 @@ class PlainRenderer:
                 return f"warning: {message}"
             case TaskProgress():
                 return ""
+
+
+def _harmless(text: str) -> str:
+    visible = _CONTROLS.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", text)
+    return visible.replace("\n", _NEXT_LINE)

@@ -108,3 +108,24 @@ def test_plain_seconds_never_go_back() -> None:
         "    3.00    | hello",
         "    3.00  DONE   first (1.00 s)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m\tand tabs", "\x1b[31mred\x1b[0m\tand tabs"),
+        ("clear\x1b[2J, title\x1b]0;x\x07", "clear\ufffd[2J, title\ufffd]0;x\ufffd"),
+        ("nul\0, c1\x9b31m", "nul\ufffd, c1\ufffd31m"),
+        (
+            "a\n::add-path::/evil\n== push ==",
+            "a\n          | ::add-path::/evil\n          | == push ==",
+        ),
+    ],
+)
+def test_what_is_built_does_nothing_to_the_terminal(said: str, shown: str) -> None:
+    """Colours it may have; whatever else it prints stands behind a time or a bar."""
+    stream = io.StringIO()
+
+    PlainRenderer(stream)(Warned(at=0, message=said))
+
+    assert stream.getvalue() == f"    0.00  warning: {shown}\n"
