@@ -6,7 +6,6 @@ never touched; each is bounded in time, because what removes a builder runs afte
 
 from __future__ import annotations
 
-import secrets
 from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from ...errors import (
     BackendUnavailableError,
     BuildpushError,
     CommandEvidence,
-    NotFoundError,
     SpecError,
 )
 from ...events import Stream
@@ -33,14 +31,14 @@ from ..engine.api import EngineApi
 from ..engine.command import question
 from ..engine.endpoints import Endpoint
 from ..engine.folder import passwords
+from .abandoned import new_name, remove_container
 from .diagnosis import explain_boot
 
-__all__ = ["Builder", "Driver", "Toolbox", "created", "new_name"]
+__all__ = ["Builder", "Driver", "Toolbox", "created"]
 
 Driver = Literal["docker", "docker-container", "kubernetes", "remote"]
 Option = str | int | bool | PurePath
 
-PREFIX: Final = "buildpush-"
 _REMOVAL_SECONDS: Final = 5.0
 _CREATION_SECONDS: Final = 30.0
 _REMOTE: Final = ("tcp", "unix", "ssh", "docker-container", "kube-pod")
@@ -150,11 +148,6 @@ class Toolbox:
     endpoint: Endpoint | None = None
 
 
-def new_name() -> str:
-    """A name that no other builder has: letters and digits, as buildx wants them."""
-    return f"{PREFIX}{secrets.token_hex(6)}"
-
-
 @contextmanager
 def created(builder: Builder, tools: Toolbox, run: Run) -> Generator[str]:
     """Create and boot *builder*; its name. It is gone when the block ends, however it ends.
@@ -243,19 +236,9 @@ def _remove(name: str, builder: Builder, tools: Toolbox, run: Run) -> None:
 
 def _remove_container(name: str, endpoint: Endpoint) -> str:
     """Remove what buildx would have, by the engine itself; empty, or why it could not be done."""
-    container = f"buildx_buildkit_{name}0"
-    places = (f"/containers/{container}", f"/volumes/{container}_state")
     try:
         with EngineApi(endpoint, cancel=CancelToken(), timeout=_REMOVAL_SECONDS) as api:
-            for place in places:
-                _delete(api, place)
+            remove_container(name, api)
     except BuildpushError as error:
         return error.message
     return ""
-
-
-def _delete(api: EngineApi, place: str) -> None:
-    try:
-        api.call("DELETE", place, params={"force": "true"})
-    except NotFoundError:
-        return

@@ -25,7 +25,8 @@ from ..engine.api import EngineApi, EngineInfo, EngineVersion
 from ..engine.command import question
 from ..engine.endpoints import Endpoint, current
 from ..engine.folder import ClientFolder, buildx_plugin
-from .builders import Builder, new_name
+from .abandoned import new_name
+from .builders import Builder
 from .diagnosis import explain_boot
 from .instances import DOCKER, Instance, find, names
 from .instances import current as current_instance
