@@ -181,7 +181,11 @@ def _choose_delivery(
     if Feature.EXPORT_LAYOUT not in backend.features:
         return Delivery.DIRECT, _cannot(Feature.EXPORT_LAYOUT, backend)
     slow = backend.slow_export == "always" or (backend.slow_export == "with a base" and bases)
-    if slow and spec.push and not _packed(spec) and Feature.PUSH_DIRECTLY in backend.features:
+    able = Feature.PUSH_DIRECTLY in backend.features
+    if slow and able and spec.push and not _packed(spec):
+        if any(cache.required for cache in (*spec.cache_from, *spec.cache_to)):
+            # A backend that pushes does so before it knows whether its caches were there.
+            return Delivery.LAYOUT, "nothing is pushed before a required cache was found"
         what = "the image" if backend.slow_export == "always" else "a base image"
         return Delivery.DIRECT, f"exporting {what} would take longer than pushing it"
     # A layout where that costs little: then no push credential enters the backend's environment.

@@ -25,15 +25,15 @@ def workdir(temporary: Path, uid: int) -> Generator[Path]:
     """
     _sweep(temporary, uid)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary))
-    try:
-        # It gets its name when it is locked: no other run may take it for a dead one's.
-        fresh = folder / f"{_LOCK}.new"
-        with fresh.open("wb") as lock:
+    # It gets its name when it is locked: no other run may take it for a dead one's.
+    fresh = folder / f"{_LOCK}.new"
+    with fresh.open("wb") as lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             fresh.rename(folder / _LOCK)
             yield folder
-    finally:
-        _remove(folder)
+        finally:
+            _remove(folder)  # still locked, for the same reason
 
 
 def _sweep(temporary: Path, uid: int) -> None:

@@ -18,6 +18,7 @@ import pytest
 from buildpush import BuildAndPushStep, Credential
 from buildpush.auth import StaticKeychain
 from buildpush.backends import BackendCatalog
+from buildpush.plan import BuildResult
 from buildpush.testing import LocalRegistry, Request, snapshot_tree
 
 READER, PUSHER, CACHER = "reader", "pusher", "cacher"
@@ -227,3 +228,39 @@ def test_fifty_steps_at_once(
 def test_every_backend_is_known() -> None:
     """The names above are those that are installed."""
     assert {"native", "buildx", "docker", "buildah"} <= set(BackendCatalog.discover().entries)
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_buildx
+def test_layers_met_under_another_account_do_not_stop_a_push(
+    context: Path, activate: Activate, busybox_base: Any
+) -> None:
+    """BuildKit wants to mount them from where it pushed them; where it may not, buildpush pushes."""
+    activate("buildx")
+    users = {name: f"canary-password-of-{name}" for name in ("first", "second")}
+    rights = {
+        name: {("base", "pull"), (f"acme/{name}", "pull"), (f"acme/{name}", "push")}
+        for name in users
+    }
+    with LocalRegistry(auth="token", users=users, permissions=rights) as registry:
+        base = put_base(registry, busybox_base)
+
+        def push_as(name: str) -> BuildResult:
+            credential = Credential(username=name, password=users[name])
+            return BuildAndPushStep(
+                repo=registry.reference(f"acme/{name}"),
+                context=context,
+                build_args={"BASE": base},
+                backend="buildx",
+                auth=[StaticKeychain(prefix=registry.host, credential=credential)],
+                network="host",
+            ).run()
+
+        first, second = push_as("first"), push_as("second")
+
+        assert registry.digest("acme/second", "latest") == second.digest
+        told = "buildpush pushes instead of BuildKit"
+        assert [any(w.endswith(told) for w in run.warnings) for run in (first, second)] == [
+            False,
+            True,
+        ]

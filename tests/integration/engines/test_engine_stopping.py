@@ -140,6 +140,7 @@ def scene(
     engine.activate(monkeypatch)
     if backend == "docker-classic":  # of what it has already, nothing would be pulled
         engine.api("POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")
+        engine.api("POST", "/build/prune?all=true")
     context = tmp_path / "context"
     context.mkdir()
     (context / "file").write_bytes(os.urandom(3 << 20))

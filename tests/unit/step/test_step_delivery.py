@@ -82,6 +82,12 @@ def test_a_direct_delivery_that_was_asked_for_is_not_changed(context: Path) -> N
         ("always", "FROM a\n", {"outputs": ["type=oci,dest=x"]}, Delivery.LAYOUT),
         ("always", "FROM a\n", {"outputs": ["type=local,dest=x"]}, Delivery.DIRECT),
         ("always", "FROM a\n", {"delivery": "layout"}, Delivery.LAYOUT),
+        (
+            "always",
+            "FROM a\n",
+            {"cache_from": ["type=registry,ref=a.example/c,required=true"]},
+            Delivery.LAYOUT,
+        ),
     ],
 )
 def test_the_planner_prefers_layouts_unless_they_are_slow(

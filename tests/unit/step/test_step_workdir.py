@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -96,3 +97,29 @@ def test_what_cannot_be_removed_does_not_keep_the_rest(
             assert {path.name.partition("-")[0] for path in left.iterdir()} == {"lock", "mounted"}
     with workdir(tmp_path, os.getuid()):
         assert not left.exists()
+
+
+def test_a_folder_is_locked_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run that begins meanwhile must not remove what is being removed."""
+    taken: list[bool] = []
+    room = sys.modules["buildpush.step.workdir"]  # the package has a function of that name
+    remove = room._remove
+
+    def watched(folder: Path) -> None:
+        with (folder / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken.append(True)
+            except BlockingIOError:
+                taken.append(False)
+        remove(folder)
+
+    monkeypatch.setattr(room, "_remove", watched)
+
+    with workdir(tmp_path, os.getuid()):
+        pass
+
+    assert taken == [False]
+    assert list(tmp_path.iterdir()) == []

@@ -40,7 +40,10 @@ from .vertices import (
     is_cancelled,
 )
 
-__all__ = ["build_error", "cache_error"]
+__all__ = ["PUSHING", "build_error", "cache_error"]
+
+PUSHING: Final = "pushing"
+"""How the message of an error begins that came when the image was built already."""
 
 _FIRST_WORDS: Final = re.compile(
     r"(?:ERROR: |error: |failed to build: |failed to solve(?: with frontend \S+)?: "
@@ -276,11 +279,11 @@ def _registry(failure: _Failure) -> Iterator[BuildpushError]:
     )
     otherwise: type[BuildpushError] = BuildError
     if pushed:
-        subject, why = f"pushing {pushed[1]} failed", pushed[2]
+        subject, why = f"{PUSHING} {pushed[1]} failed", pushed[2]
         otherwise = BuildError if _FULL in text else RegistryError
     elif name == "exporting to image" and _TOKEN.search(text):
         references = ", ".join(map(str, failure.request.references))
-        subject, why = f"pushing {references} failed", text
+        subject, why = f"{PUSHING} {references} failed", text
     elif exports_cache(name):
         subject, why = "the cache could not be written", text
     elif resolved:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from ...auth import Keychain
+from ...errors import PermissionDeniedError
 from ...events import Warned
 from ...oci import Platform
 from ...plan import (
@@ -16,6 +17,7 @@ from ...plan import (
     BuildRequest,
     Capabilities,
     Delivery,
+    LayoutArtifact,
     PushedArtifact,
 )
 from ...runtime import Environment, Run
@@ -63,16 +65,34 @@ class BuildxBackend:
         credentials for one host; else `BuildError` with the Dockerfile's lines and what the
         failing step printed, and what pulling and pushing raise.
         """
+        from ..buildkit.failures import PUSHING
+
+        if request.delivery is Delivery.DIRECT:
+            try:
+                return self._push(request, keychain, run)
+            except PermissionDeniedError as error:
+                # BuildKit wants to mount layers from wherever it has met them, also where the
+                # account may not look; some registries then refuse the push, and not the mount.
+                if not error.message.startswith(PUSHING):
+                    raise
+                run.warn(f"{error.message}: buildpush pushes instead of BuildKit")
+        return self._export(evolve(request, delivery=Delivery.LAYOUT), keychain, run)
+
+    def _push(self, request: BuildRequest, keychain: Keychain, run: Run) -> PushedArtifact:
         from ..buildkit.argv import Destination
         from ..buildkit.wire import read_metadata
+
+        with self._session(request, keychain, run) as session:
+            session.run_build(Destination(push=True))
+            return PushedArtifact(digest=read_metadata(session.metadata))
+
+    def _export(self, request: BuildRequest, keychain: Keychain, run: Run) -> LayoutArtifact:
+        from ..buildkit.argv import Destination
         from ..engine.exported import adopt
         from ..engine.sparing import sparing
 
+        layout = run.workdir / "export"
         with self._session(request, keychain, run) as session:
-            if request.delivery is Delivery.DIRECT:
-                session.run_build(Destination(push=True))
-                return PushedArtifact(digest=read_metadata(session.metadata))
-            layout = run.workdir / "export"
             with sparing(layout, request, keychain, run) as bases:
                 session.run_build(Destination(layout=layout))
             session.send_caches(keychain)
