@@ -119,7 +119,12 @@ ROWS: Final[Mapping[str, Row]] = {
     "outputs: local": Row(feature=Feature.EXPORT_FILES),
     "push": _BY_BUILDPUSH,
     "delivery": _BY_BUILDPUSH,
-    "compression": Row(feature=Feature.COMPRESSION),
+    "compression": Row(
+        feature=Feature.COMPRESSION,
+        close=dict.fromkeys(
+            ("buildx", "docker"), "layers of the base image are compressed anew, too"
+        ),
+    ),
     "compression_level": Row(feature=Feature.COMPRESSION),
     "reproducible": Row(
         feature=Feature.REPRODUCIBLE,

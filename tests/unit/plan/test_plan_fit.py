@@ -65,7 +65,7 @@ def test_rows_name_only_backends_that_exist() -> None:
         ("reproducible: strict", "ERRRR"),
         ("outputs: local", "REEEE"),
         ("run_as_user", "ARRAR"),
-        ("compression", "EEEEE"),
+        ("compression", "EAAEE"),
         ("squash", "RRRAE"),
         ("build_contexts: layouts", "EEERR"),
         ("connector_ref", "RRRRR"),
