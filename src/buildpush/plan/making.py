@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
@@ -15,7 +15,7 @@ from ..spec import Cache, ResourceAmounts, StepSpec
 from .advice import advice
 from .demands import FRONTEND, Demand, demands, foreign_runs, resolutions, stage_plans
 from .document import Decision, Plan, PlannedSecrets
-from .fit import ROWS, Fit, able, judge, reason
+from .fit import BACKENDS, ROWS, Fit, able, judge, reason
 from .values import BuildRequest, Capabilities, Delivery, Feature, Resources
 from .wants import wants
 
@@ -42,10 +42,12 @@ def make_plan(
     context: Path,
     dockerfile_path: Path,
     host: Platform,
+    installed: Collection[str] = BACKENDS,
 ) -> Plan:
     """Decide how *backend* carries out *spec*, or explain why it cannot. Reads nothing.
 
-    *context* and *dockerfile_path* are absolute; *host* is this machine's platform. Raises
+    *context* and *dockerfile_path* are absolute; *host* is this machine's platform, *installed*
+    are the backends that could be chosen instead. Raises
     `DockerfileError` for stages that cannot be connected, and one `UnsupportedFeatureError` that
     lists all that cannot be done, with the lines that ask for it and the backends that could.
     """
@@ -61,7 +63,7 @@ def make_plan(
         *_contradictions(spec),
     ]
     if refusals:
-        raise _error(backend, refusals)
+        raise _error(backend, refusals, installed)
     request = _request(spec, dockerfile, context, dockerfile_path, delivery)
     return Plan(
         request=_with_form(_with_surroundings(request, spec), spec),
@@ -283,18 +285,30 @@ def _resources(amounts: ResourceAmounts) -> Resources:
     return Resources(memory=amounts.memory, cpus=amounts.cpu)
 
 
-def _error(backend: Capabilities, refusals: list[_Refusal]) -> UnsupportedFeatureError:
+def _error(
+    backend: Capabilities, refusals: list[_Refusal], installed: Collection[str]
+) -> UnsupportedFeatureError:
     """All *refusals* in one error, with the backends that would have none of them."""
     texts = list(dict.fromkeys(refusal.text for refusal in refusals))
     count = f"{len(texts)} reasons why not: " if len(texts) > 1 else ""
     # Several reasons may be about the same lines.
     evidence = tuple(dict.fromkeys(piece for refusal in refusals for piece in refusal.evidence))
+    return UnsupportedFeatureError(
+        count + "; ".join(texts),
+        evidence=evidence[:_MOST_EVIDENCE],
+        hint=_way_out(backend, refusals, installed),
+    )
+
+
+def _way_out(backend: Capabilities, refusals: list[_Refusal], installed: Collection[str]) -> str:
     rows = [refusal.row for refusal in refusals if refusal.row and not ROWS[refusal.row].refused]
     features = [refusal.feature for refusal in refusals if refusal.feature]
-    others = able(rows, features, but=backend.backend) if rows or features else ()
-    hint = f"choose backend {' or '.join(others)}" if others else ""
-    if (rows or features) and not others:
-        hint = "no other backend can do all of it: leave something out"
-    return UnsupportedFeatureError(
-        count + "; ".join(texts), evidence=evidence[:_MOST_EVIDENCE], hint=hint
-    )
+    if not rows and not features:
+        return ""
+    others = able(rows, features, but=backend.backend)
+    here = [name for name in others if name in installed]
+    if here:
+        return f"choose backend {' or '.join(here)}"
+    if others:
+        return f"backend {' or '.join(others)} could, but is not part of this installation"
+    return "no other backend can do all of it: leave something out"

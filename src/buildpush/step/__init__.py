@@ -267,6 +267,8 @@ class BuildAndPushStep(StepSpec):
         path = _dockerfile_path(self.context, self.dockerfile, environment)
         dockerfile = parse(_read(path), filename=str(self.dockerfile))
 
+        catalog = BackendCatalog.discover()
+
         def plan_for(capabilities: Capabilities) -> Plan:
             return make_plan(
                 self,
@@ -275,11 +277,11 @@ class BuildAndPushStep(StepSpec):
                 context=environment.cwd / self.context,
                 dockerfile_path=path,
                 host=Platform.host(),
+                installed=catalog.entries,
             )
 
         if not isinstance(backend, str):
             return backend, plan_for(backend.probe())
-        catalog = BackendCatalog.discover()
         names = AUTO_ORDER if backend == "auto" else (backend,)
         return choose(names, catalog, plan_for)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from buildpush.dockerfile import parse
 from buildpush.oci import Platform
 from buildpush.plan import CANNOT, Capabilities, Feature, Plan, make_plan
+from buildpush.plan.fit import BACKENDS
 from buildpush.spec import StepSpec
 
 AMD64 = Platform("linux", "amd64")
@@ -37,6 +38,7 @@ def plan(native: Capabilities) -> Planner:
         *,
         backend: Capabilities = native,
         host: Platform = AMD64,
+        installed: Collection[str] = BACKENDS,
         **settings: Any,
     ) -> Plan:
         return make_plan(
@@ -46,6 +48,7 @@ def plan(native: Capabilities) -> Planner:
             context=Path("/src"),
             dockerfile_path=Path("/src/Dockerfile"),
             host=host,
+            installed=installed,
         )
 
     return planned

@@ -212,3 +212,21 @@ def test_a_frontend_that_the_file_names_decides_what_it_reads(
     assert refused(plan, text, backend=backend)
     assert plan(named, backend=backend).stages
     assert refused(plan, named, backend=without(backend, Feature.CUSTOM_SYNTAX))
+
+
+@pytest.mark.parametrize(
+    ("installed", "hint"),
+    [
+        (("native", "buildah", "kaniko"), "choose backend buildah or kaniko"),
+        (("native", "buildah"), "choose backend buildah"),
+        (
+            ("native",),
+            "backend buildah or kaniko could, but is not part of this installation",
+        ),
+    ],
+)
+def test_what_is_not_installed_is_not_offered(
+    plan: Planner, installed: tuple[str, ...], hint: str
+) -> None:
+    """But named, where nothing else would help."""
+    assert refused(plan, squash=True, installed=installed).hint == hint
