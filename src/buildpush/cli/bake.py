@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import BuildpushError
@@ -31,6 +32,9 @@ def bake(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     if arguments.print:
         print_json({name: step_to_json(step) for name, step in steps.items()})
         return
+    for name, step in steps.items():  # nothing is pushed if one of them could not be built at all
+        with _naming(name):
+            step.plan()
     results: dict[str, BuildResult] = {}
     for name, step in steps.items():
         results[name] = result = _run(name, step, arguments, cancel)
@@ -53,10 +57,17 @@ def _run(
 ) -> BuildResult:
     if arguments.progress == "plain" and sys.stderr is not None:
         print(f"target {name}", file=sys.stderr)
-    try:
+    with _naming(name):
         return step.run(on_event=display(arguments.progress), cancel=cancel)
+
+
+@contextmanager
+def _naming(target: str) -> Generator[None]:
+    """Say of which target an error is."""
+    try:
+        yield
     except BuildpushError:
-        print(f"buildpush: target {name} failed", file=sys.stderr)
+        print(f"buildpush: target {target} failed", file=sys.stderr)
         raise
 
 

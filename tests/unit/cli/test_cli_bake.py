@@ -177,3 +177,22 @@ def test_without_buildx(
 
     assert main(["bake"]) == 3
     assert "docker-buildx-plugin" in capsys.readouterr().err
+
+
+def test_nothing_is_pushed_when_a_target_cannot_be_built_at_all(
+    project: Path, local_registry: LocalRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All targets are planned before the first is built."""
+    repository = local_registry.reference("acme/app")
+    resolve(
+        project,
+        app={"tags": [f"{repository}:1"]},
+        bad={"tags": [f"{repository}:2"], "dockerfile": "nowhere"},
+    )
+
+    code = main(["bake", "--progress", "none"])
+
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("buildpush: target bad failed\n")
+    assert local_registry.tags("acme/app") == ()
