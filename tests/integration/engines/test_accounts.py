@@ -237,6 +237,7 @@ def test_layers_met_under_another_account_do_not_stop_a_push(
 ) -> None:
     """BuildKit wants to mount them from where it pushed them; where it may not, buildpush pushes."""
     activate("buildx")
+    (context / "file").write_bytes(os.urandom(64))  # what no other test has pushed anywhere
     users = {name: f"canary-password-of-{name}" for name in ("first", "second")}
     rights = {
         name: {("base", "pull"), (f"acme/{name}", "pull"), (f"acme/{name}", "push")}
