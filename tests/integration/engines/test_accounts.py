@@ -233,11 +233,10 @@ def test_every_backend_is_known() -> None:
 @pytest.mark.needs_root
 @pytest.mark.needs_buildx
 def test_layers_met_under_another_account_do_not_stop_a_push(
-    context: Path, activate: Activate, busybox_base: Any
+    context: Path, private_dockerd: Any, busybox_base: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BuildKit wants to mount them from where it pushed them; where it may not, buildpush pushes."""
-    activate("buildx")
-    (context / "file").write_bytes(os.urandom(64))  # what no other test has pushed anywhere
+    private_dockerd.activate(monkeypatch)  # which has met nothing yet
     users = {name: f"canary-password-of-{name}" for name in ("first", "second")}
     rights = {
         name: {("base", "pull"), (f"acme/{name}", "pull"), (f"acme/{name}", "push")}
