@@ -7,6 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
+from ..dockerfile.faults import evidence_of
 from ..dockerfile.features import Need, used_features
 from ..dockerfile.instructions import Dockerfile, Lines, Run
 from ..dockerfile.stages import Resolution, resolve
@@ -78,12 +79,7 @@ class Demand:
 
     def evidence(self, dockerfile: Dockerfile) -> SourceEvidence:
         """The lines, to be shown."""
-        return SourceEvidence(
-            filename=dockerfile.filename,
-            first_line=self.lines.first,
-            last_line=self.lines.last,
-            text=dockerfile.text,
-        )
+        return evidence_of(dockerfile, self.lines)
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,8 @@ from typing import Final
 
 from attrs import evolve
 
-from ...dockerfile.instructions import Dockerfile, Lines
+from ...dockerfile.faults import evidence_of
+from ...dockerfile.instructions import Lines
 from ...errors import (
     AuthError,
     BackendUnavailableError,
@@ -196,7 +197,7 @@ def build_error(
     if match is not None:
         reason = match[2]
     found = lines_of(request, output.step) if output.step else None
-    source = () if found is None else (_source(request.dockerfile, found),)
+    source = () if found is None else (evidence_of(request.dockerfile, found),)
     command = evolve(completed.evidence, tail=tuple(map(redact, output.tail)))
     evidence: tuple[Evidence, ...] = (*source, command)
     if completed.exit_code < 0:
@@ -348,15 +349,6 @@ def _of_registry(what: str, reason: str, evidence: tuple[Evidence, ...]) -> Buil
         if _has(reason, words):
             return kind(f"{what}: {short}", evidence=evidence, hint=hint)
     return RegistryError(f"{what}: {short}", evidence=evidence)
-
-
-def _source(dockerfile: Dockerfile, lines: Lines) -> SourceEvidence:
-    return SourceEvidence(
-        filename=dockerfile.filename,
-        first_line=lines.first,
-        last_line=lines.last,
-        text=dockerfile.text,
-    )
 
 
 def _has(text: str, words: Sequence[str]) -> bool:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...dockerfile.faults import evidence_of
 from ...dockerfile.instructions import (
     Healthcheck,
     Instruction,
-    Lines,
     Mount,
     OnBuild,
     Run,
     Shell,
 )
 from ...dockerfile.stages import Resolution, resolve
-from ...errors import SourceEvidence, UnsupportedFeatureError
+from ...errors import UnsupportedFeatureError
 from ...oci import Platform
 from ...plan import BuildRequest
 from .probing import Buildah
@@ -33,7 +33,7 @@ def refuse(request: BuildRequest, buildah: Buildah) -> None:
         if fault:
             raise UnsupportedFeatureError(
                 f"{request.dockerfile.filename}, line {instruction.lines.first}: {fault}",
-                evidence=(_evidence(request, instruction.lines),),
+                evidence=(evidence_of(request.dockerfile, instruction.lines),),
             )
     if buildah.version < (1, 29):
         for name, caches in (("cache_from", request.cache_from), ("cache_to", request.cache_to)):
@@ -100,12 +100,3 @@ def _fault(instruction: Instruction, buildah: Buildah) -> str:
 
 def _sets_env(mount: Mount) -> bool:
     return mount.type == "secret" and bool(mount.get("env"))
-
-
-def _evidence(request: BuildRequest, lines: Lines) -> SourceEvidence:
-    return SourceEvidence(
-        filename=request.dockerfile.filename,
-        first_line=lines.first,
-        last_line=lines.last,
-        text=request.dockerfile.text,
-    )

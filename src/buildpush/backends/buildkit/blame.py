@@ -16,10 +16,9 @@ from ...dockerfile.instructions import (
     Stage,
     Workdir,
 )
-from ...errors import SourceEvidence
 from .vertices import Vertex
 
-__all__ = ["evidence_for", "find_instruction", "find_lines", "is_excerpt", "quoted_source"]
+__all__ = ["find_instruction", "find_lines", "is_excerpt", "quoted_source"]
 
 _PLACE: Final = re.compile(r"(.+):(\d+)")
 _RULER: Final = re.compile(r"-{8,}")
@@ -34,16 +33,6 @@ _IMAGE: Final = re.compile(
     r"(?:load metadata for|resolve image config for(?: docker-image://)?|FROM)"
     r" ?(?P<image>[^\s@]+)"
 )
-
-
-def evidence_for(dockerfile: Dockerfile, lines: Lines) -> SourceEvidence:
-    """*lines* of *dockerfile*, to be shown."""
-    return SourceEvidence(
-        filename=dockerfile.filename,
-        first_line=lines.first,
-        last_line=lines.last,
-        text=dockerfile.text,
-    )
 
 
 def find_lines(dockerfile: Dockerfile, said: Sequence[str], vertex: Vertex | None) -> Lines | None:

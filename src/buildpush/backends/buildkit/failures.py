@@ -13,7 +13,8 @@ from typing import Final
 
 from attrs import frozen
 
-from ...dockerfile.instructions import Copy, Instruction, Run
+from ...dockerfile.faults import evidence_of
+from ...dockerfile.instructions import Copy, Instruction, Lines, Run
 from ...errors import (
     BackendUnavailableError,
     BuildError,
@@ -29,7 +30,7 @@ from ...errors import (
 from ...plan import BuildRequest
 from ...runtime.process import Completed
 from ..engine.hints import after_run
-from .blame import evidence_for, find_instruction, find_lines, is_excerpt
+from .blame import find_instruction, find_lines, is_excerpt
 from .refusals import registry_error
 from .vertices import (
     TAIL_LINES,
@@ -84,7 +85,7 @@ class _Failure:
         """The guilty lines, as far as they are known."""
         dockerfile = self.request.dockerfile
         lines = find_lines(dockerfile, self.account.said, self.vertex)
-        return (evidence_for(dockerfile, lines),) if lines is not None else ()
+        return (evidence_of(dockerfile, lines),) if lines is not None else ()
 
     def client(self) -> CommandEvidence:
         """What the client said in the end."""
@@ -258,10 +259,7 @@ def _parse(failure: _Failure) -> Iterator[BuildpushError]:
         hint = "if a newer BuildKit knows it: add # syntax=docker/dockerfile:1" if newer else ""
         yield failure.error(DockerfileError, found[1], hint=hint, evidence=source)
     elif "file with no instructions" in failure.text or "cannot be empty" in failure.text:
-        whole = failure.request.dockerfile
-        evidence = SourceEvidence(
-            filename=whole.filename, first_line=1, last_line=1, text=whole.text
-        )
+        evidence = evidence_of(failure.request.dockerfile, Lines(first=1, last=1))
         message = "the Dockerfile has no instructions"
         yield failure.error(DockerfileError, message, evidence=(evidence,))
 

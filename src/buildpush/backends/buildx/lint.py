@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from ...dockerfile.instructions import Dockerfile
-from ...errors import BuildError, DockerfileError, SourceEvidence
+from ...dockerfile.faults import evidence_of
+from ...dockerfile.instructions import Dockerfile, Lines
+from ...errors import BuildError, DockerfileError
 from ...events import Event, Stream
 from ..buildkit.rawjson import RawJson
 from .wire import CheckReport, Fault, parse
@@ -67,7 +68,5 @@ def findings(report: str, dockerfile: Dockerfile) -> tuple[str, ...]:
 
 def _error(fault: Fault, dockerfile: Dockerfile) -> DockerfileError:
     line = fault.location.line
-    evidence = SourceEvidence(
-        filename=dockerfile.filename, first_line=line, last_line=line, text=dockerfile.text
-    )
+    evidence = evidence_of(dockerfile, Lines(first=line, last=line))
     return DockerfileError(fault.message, evidence=(evidence,) if line else ())

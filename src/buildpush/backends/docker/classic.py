@@ -17,12 +17,12 @@ from attrs import frozen
 
 from ...auth import Access, Keychain
 from ...auth.files import docker_config
+from ...dockerfile.faults import evidence_of
 from ...dockerfile.ignore import IgnoreRules
 from ...dockerfile.instructions import Add, Arg, Copy, Dockerfile, Lines
 from ...errors import (
     BuildError,
     NotFoundError,
-    SourceEvidence,
     UnsupportedFeatureError,
 )
 from ...oci import Platform, Repository
@@ -59,7 +59,7 @@ def check(request: BuildRequest) -> None:
             if isinstance(instruction, Copy | Add) and instruction.chmod:
                 raise UnsupportedFeatureError(
                     f"the classic builder cannot honour --chmod={instruction.chmod}",
-                    evidence=(_source(request.dockerfile, instruction.lines),),
+                    evidence=(evidence_of(request.dockerfile, instruction.lines),),
                     hint="install the buildx plugin, or use another backend",
                 )
 
@@ -249,14 +249,5 @@ def _refused(error: BuildError | NotFoundError, dockerfile: Dockerfile) -> Build
     """A refusal before anything was built: most often a line that the daemon cannot read."""
     place = _PLACE.search(error.message)
     lines = Lines(first=int(place[1]), last=int(place[1])) if place else None
-    source = (_source(dockerfile, lines),) if lines else ()
+    source = (evidence_of(dockerfile, lines),) if lines else ()
     return BuildError(error.message, evidence=(*source, *error.evidence), hint=error.hint)
-
-
-def _source(dockerfile: Dockerfile, lines: Lines) -> SourceEvidence:
-    return SourceEvidence(
-        filename=dockerfile.filename,
-        first_line=lines.first,
-        last_line=lines.last,
-        text=dockerfile.text,
-    )

@@ -13,8 +13,9 @@ from typing import Final, cast
 
 from attrs import Factory, define, field, frozen
 
+from ...dockerfile.faults import evidence_of
 from ...dockerfile.instructions import Dockerfile, From, Instruction, Lines
-from ...errors import BuildError, BuildpushError, CommandEvidence, Evidence, SourceEvidence
+from ...errors import BuildError, BuildpushError, CommandEvidence, Evidence
 from ...events import (
     Event,
     Outcome,
@@ -142,14 +143,7 @@ class ClassicStream:
         lines = self._lines()
         evidence: list[Evidence] = []
         if lines is not None:
-            evidence.append(
-                SourceEvidence(
-                    filename=self.dockerfile.filename,
-                    first_line=lines.first,
-                    last_line=lines.last,
-                    text=self.dockerfile.text,
-                )
-            )
+            evidence.append(evidence_of(self.dockerfile, lines))
         if not failure.code:
             about = self._title or "the build"
             known = self._known(self._number)
