@@ -17,7 +17,7 @@ from attrs import define, field
 from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from .blame import is_excerpt
 from .rawjson import CLIENT_TASK
-from .vertices import TAIL_LINES, Vertex, exports_cache, imported_cache, is_cancelled
+from .vertices import Vertex, exports_cache, imported_cache, is_cancelled, last_words
 
 __all__ = ["PlainProgress"]
 
@@ -63,10 +63,7 @@ class PlainProgress:
     @property
     def tail(self) -> tuple[str, ...]:
         """The last 40 lines of output of what failed, else of the client."""
-        for work in self._works.values():
-            if work.error and not is_cancelled(work.error) and work.lines_of_output:
-                return work.evidence()
-        return self.said[-TAIL_LINES:]
+        return last_words(self)
 
     # -- a translator -----------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ from ...events import Event, Stream, TaskLog, TaskProgress, Warned
 from . import wire
 from .blame import is_excerpt
 from .vertices import (
-    TAIL_LINES,
     Vertex,
     exports_cache,
     imported_cache,
     is_cancelled,
+    last_words,
     title_of,
 )
 
@@ -94,10 +94,7 @@ class RawJson:
     @property
     def tail(self) -> tuple[str, ...]:
         """The last 40 lines of output of what failed, else of the client."""
-        for work in self._works.values():
-            if work.error and not is_cancelled(work.error) and work.lines_of_output:
-                return work.evidence()
-        return self.said[-TAIL_LINES:]
+        return last_words(self)
 
     # -- a translator -----------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ __all__ = [
     "exports_cache",
     "imported_cache",
     "is_cancelled",
+    "last_words",
     "title_of",
 ]
 
@@ -171,3 +172,11 @@ class Account(Protocol):
     def said(self) -> tuple[str, ...]:
         """The last lines that belong to no vertex: what the client itself said."""
         ...
+
+
+def last_words(account: Account) -> tuple[str, ...]:
+    """The last 40 lines of output of what failed, else of the client."""
+    for vertex in account.vertices:
+        if vertex.error and not is_cancelled(vertex.error) and vertex.lines_of_output:
+            return vertex.evidence()
+    return account.said[-TAIL_LINES:]
