@@ -8,11 +8,15 @@ Branches mean remedies: the class tells the reader what to do next.
     │   └── DockerfileError
     ├── PlanError                       change the backend or the host
     │   ├── BackendUnavailableError
+    │   │   ├── PodNotStartedError      fix the pod, its node or its quota
+    │   │   └── PodLostError            try again                        (retryable)
     │   ├── UnsupportedFeatureError
     │   └── CredentialConflictError
     ├── AuthError                       fix the credentials
     │   └── PermissionDeniedError       ask for access
     ├── BuildError                      fix the Dockerfile
+    │   ├── OutOfMemoryError            give it more memory, or ask for less
+    │   └── DiskFullError               give it more disk
     ├── RegistryError                   talk to the registry
     │   ├── NotFoundError               fix the name, or create it
     │   ├── RegistryUnavailableError    try again later                  (retryable)
@@ -173,6 +177,28 @@ class BackendUnavailableError(PlanError):
     slug = "backend-unavailable"
 
 
+class PodNotStartedError(BackendUnavailableError):
+    """The cluster took the Job, and no pod of it ever ran.
+
+    *reason* is the cluster's own word for it: ``ImagePullBackOff``, ``Unschedulable``,
+    ``FailedMount``, ``FailedCreate``.
+    """
+
+    slug = "pod-not-started"
+    reason: str = ""
+
+
+class PodLostError(BackendUnavailableError):
+    """The pod was running, and the cluster took it away: evicted, preempted, its node lost.
+
+    *reason* is the cluster's own word for it.
+    """
+
+    slug = "pod-lost"
+    retryable = True
+    reason: str = ""
+
+
 class UnsupportedFeatureError(PlanError):
     """The backend cannot do something the spec or the Dockerfile asks for."""
 
@@ -201,6 +227,19 @@ class BuildError(BuildpushError):
     """The backend ran and the build failed."""
 
     slug = "build-failed"
+
+
+class OutOfMemoryError(BuildError):
+    """The build was ended for want of memory; *limit* is in bytes, None when unsaid."""
+
+    slug = "out-of-memory"
+    limit: int | None = None
+
+
+class DiskFullError(BuildError):
+    """The build ran out of room where the backend keeps its files."""
+
+    slug = "disk-full"
 
 
 class RegistryError(BuildpushError):

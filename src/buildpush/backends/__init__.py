@@ -13,7 +13,7 @@ from ..errors import BackendUnavailableError, BuildpushError, PlanError
 from ..plan import Artifact, BuildRequest, Capabilities, Plan
 from ..runtime import Run
 
-__all__ = ["AUTO_ORDER", "Backend", "BackendCatalog", "BackendFactory", "choose"]
+__all__ = ["AUTO_ORDER", "Backend", "BackendCatalog", "BackendFactory", "Previewing", "choose"]
 
 GROUP: Final = "buildpush.backends"
 AUTO_ORDER: Final = ("native", "buildx", "docker", "buildah", "kaniko")
@@ -30,6 +30,18 @@ class Backend(Protocol):
 
     def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
         """Build *request*, pulling with *keychain*, reporting to *run*; or raise `BuildError`."""
+        ...
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """A backend that can say beforehand what exactly it would start."""
+
+    def preview(self, request: BuildRequest) -> str:
+        """The commands or manifests for *request*, as text without secrets. Starts nothing.
+
+        Raises `UnsupportedFeatureError` for what the backend would ignore or do wrongly.
+        """
         ...
 
 
@@ -79,7 +91,7 @@ class BackendCatalog:
 
 
 def choose(
-    names: Sequence[str], catalog: BackendCatalog, plan: Callable[[Capabilities], Plan]
+    names: Sequence[str], catalog: BackendCatalog, plan: Callable[[Backend], Plan]
 ) -> tuple[Backend, Plan]:
     """The first of *names* that is installed, works here and can carry out the plan.
 
@@ -92,7 +104,7 @@ def choose(
             continue
         try:
             backend = catalog.load(name)
-            made = plan(backend.probe())
+            made = plan(backend)
         except PlanError as error:
             refusals.append((name, error))
         else:

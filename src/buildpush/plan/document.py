@@ -76,7 +76,8 @@ class Plan:
     *request* is what the backend will be told, its secrets and agents still to be filled in from
     *secrets* and *ssh*. *decisions* say for every setting that was asked for how well it is
     met. *timeout* is in seconds, None for no limit. *passed_over* says why backends that were
-    tried earlier were not chosen.
+    tried earlier were not chosen. *preview* is what the backend would start, where it can say:
+    a command line, or the manifests for a cluster; it holds no secret.
     """
 
     request: BuildRequest
@@ -93,6 +94,7 @@ class Plan:
     quiet: bool = False
     warnings: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    preview: str = ""
 
     def __str__(self) -> str:
         return self.render()
@@ -122,6 +124,8 @@ class Plan:
         for title, lines in (("Warnings", self.warnings), ("Passed over", self.passed_over)):
             if lines:
                 parts.append(f"{title}\n" + indent("\n".join(lines), "  "))
+        if self.preview:
+            parts.append(f"Starts\n{indent(self.preview, '  ')}")
         return "\n\n".join(parts)
 
     def to_json(self) -> dict[str, object]:

@@ -169,7 +169,7 @@ def run_command(
     env: Mapping[str, str],
     on_line: Callable[[Stream, str], None] | None = None,
     cwd: Path | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | Iterable[bytes] = b"",
     line_limit: int = LINE_LIMIT,
     verbatim: bool = False,
     grace: float = GRACE_SECONDS,
@@ -181,6 +181,9 @@ def run_command(
     Without *on_line*, stdout is collected and returned instead. A line of more than *line_limit*
     bytes arrives in pieces of that size. *verbatim* gives *on_line* what was written, secrets
     and all: for lines that are to be parsed, of which a redacted one may be broken.
+
+    *stdin* may come in pieces, which are made as fast as they are read; what making them raises
+    ends the command and is raised.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     collected: list[bytes] = []
@@ -203,9 +206,7 @@ def run_command(
         ]
         for thread in pumps:
             thread.start()
-        with suppress(BrokenPipeError):
-            child.stdin.write(stdin)
-            child.stdin.close()
+        _feed(child.stdin, (stdin,) if isinstance(stdin, bytes) else stdin)
         exit_code = child.wait()
         # A grandchild may hold the pipes open for ever: the leader's end is the command's end.
         for thread in pumps:
@@ -221,6 +222,17 @@ def run_command(
         ),
         stdout=b"".join(collected),
     )
+
+
+def _feed(pipe: IO[bytes], pieces: Iterable[bytes]) -> None:
+    """Write *pieces* into *pipe*, or as many as its reader wants, and close it."""
+    for piece in pieces:
+        try:
+            pipe.write(piece)
+        except BrokenPipeError:
+            break
+    with suppress(BrokenPipeError):
+        pipe.close()
 
 
 def _chunks(pipe: IO[bytes]) -> Iterator[bytes]:

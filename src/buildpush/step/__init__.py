@@ -17,11 +17,11 @@ from attrs import evolve
 from pydantic import ConfigDict, PlainValidator
 
 from ..auth import Chain, Credential, Keychain, PullOnly
-from ..backends import AUTO_ORDER, Backend, BackendCatalog, choose
+from ..backends import AUTO_ORDER, Backend, BackendCatalog, Previewing, choose
 from ..errors import CredentialConflictError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
 from ..oci import ImageReference, Repository
-from ..plan import Artifact, BuildRequest, BuildResult, Capabilities, Delivery, Plan, make_plan
+from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
@@ -269,19 +269,22 @@ class BuildAndPushStep(StepSpec):
 
         catalog = BackendCatalog.discover()
 
-        def plan_for(capabilities: Capabilities) -> Plan:
-            return make_plan(
+        def plan_for(backend: Backend) -> Plan:
+            made = make_plan(
                 self,
-                capabilities,
+                backend.probe(),
                 dockerfile=dockerfile,
                 context=environment.cwd / self.context,
                 dockerfile_path=path,
                 host=Platform.host(),
                 installed=catalog.entries,
             )
+            if isinstance(backend, Previewing):
+                return evolve(made, preview=backend.preview(made.request))
+            return made
 
         if not isinstance(backend, str):
-            return backend, plan_for(backend.probe())
+            return backend, plan_for(backend)
         names = AUTO_ORDER if backend == "auto" else (backend,)
         return choose(names, catalog, plan_for)
 

@@ -29,7 +29,7 @@ from ...oci import Platform, Repository
 from ...plan import BuildRequest
 from ...runtime import Run
 from ..engine.api import EngineApi
-from .context import Context, Extra
+from ..engine.context import Context, Extra
 from .stream import ClassicStream
 
 __all__ = ["build", "check", "parameters", "sent"]

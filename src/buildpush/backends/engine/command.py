@@ -43,7 +43,7 @@ def converse(
     run: Run,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    stdin: bytes = b"",
+    stdin: bytes | Iterable[bytes] = b"",
 ) -> Completed:
     """Run *argv* to its end, whatever its exit code, and emit each event as it happens.
 

@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from buildpush.backends.docker.classic import check, parameters, sent
-from buildpush.backends.docker.context import Context
+from buildpush.backends.engine.context import Context
 from buildpush.dockerfile import parse
 from buildpush.dockerfile.ignore import IgnoreRules
 from buildpush.errors import BuildError, SpecError, UnsupportedFeatureError

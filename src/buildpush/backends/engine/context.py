@@ -1,4 +1,4 @@
-"""The build context as the classic builder wants it: one tar, streamed, without what is ignored.
+"""The build context as one tar, streamed, without what is ignored.
 
 What is in it is what BuildKit would have been sent; files belong to root, as docker's own
 clients send them.
@@ -49,6 +49,22 @@ class Context:
         """
         return _buffered(self._entries())
 
+    def size(self) -> int:
+        """How many bytes `stream` will have, as the files are now; no file is opened.
+
+        Raises `SpecError` for a folder that cannot be read.
+        """
+        replaced = {name for name, _ in self.extras}
+        total = len(END)
+        for path, name, status in self._walk(self.folder, ""):
+            entry = None if name in replaced else _entry(path, name, status)
+            if entry is not None:
+                total += len(pack(entry)) + entry.size + len(padding(entry.size))
+        for name, data in self.extras:
+            header = pack(Entry(name=name, kind="file", size=len(data)))
+            total += len(header) + len(data) + len(padding(len(data)))
+        return total
+
     def _entries(self) -> Iterator[bytes]:
         replaced = {name for name, _ in self.extras}
         for path, name, status in self._walk(self.folder, ""):
@@ -97,10 +113,20 @@ class Context:
 
 def _one(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
     """One file as tar; nothing for a socket, which no archive can hold."""
+    entry = _entry(path, name, status)
+    if entry is None:
+        return
+    yield pack(entry)
+    if entry.kind == "file":
+        yield from _body(path, name, status)
+        yield padding(entry.size)
+
+
+def _entry(path: Path, name: str, status: os.stat_result) -> Entry | None:
     kind = _kind(status.st_mode)
     if kind is None:
-        return
-    entry = Entry(
+        return None
+    return Entry(
         name=name,
         kind=kind,
         mode=stat.S_IMODE(status.st_mode),
@@ -110,10 +136,6 @@ def _one(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
         major=os.major(status.st_rdev) if kind in ("char", "block") else 0,
         minor=os.minor(status.st_rdev) if kind in ("char", "block") else 0,
     )
-    yield pack(entry)
-    if kind == "file":
-        yield from _body(path, name, status)
-        yield padding(entry.size)
 
 
 def _kind(mode: int) -> Kind | None:
