@@ -1,0 +1,5 @@
+"""A small client of Kubernetes: what builds need of it, synchronous, cancellable, discreet.
+
+`client.Cluster` is where to begin; `kinds` names what it can be asked about, `failures` what it
+raises. Nothing in here knows of kaniko.
+"""
