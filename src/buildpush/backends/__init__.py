@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final, Protocol, runtime_checkable
 
@@ -13,7 +14,15 @@ from ..errors import BackendUnavailableError, BuildpushError, PlanError
 from ..plan import Artifact, BuildRequest, Capabilities, Plan
 from ..runtime import Run
 
-__all__ = ["AUTO_ORDER", "Backend", "BackendCatalog", "BackendFactory", "Previewing", "choose"]
+__all__ = [
+    "AUTO_ORDER",
+    "Backend",
+    "BackendCatalog",
+    "BackendFactory",
+    "Previewing",
+    "Sweeping",
+    "choose",
+]
 
 GROUP: Final = "buildpush.backends"
 AUTO_ORDER: Final = ("native", "buildx", "docker", "buildah", "kaniko")
@@ -41,6 +50,18 @@ class Previewing(Protocol):
         """The commands or manifests for *request*, as text without secrets. Starts nothing.
 
         Raises `UnsupportedFeatureError` for what the backend would ignore or do wrongly.
+        """
+        ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A backend, or a part of one, that finds again what clients that were killed have left."""
+
+    def gc(self, *, older_than: timedelta) -> tuple[str, ...]:
+        """Remove what is older than that, whoever made it; the names of what was removed.
+
+        Raises `BackendUnavailableError` where it cannot look, and `AuthError` where it may not.
         """
         ...
 

@@ -58,10 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         from .bake import bake
-        from .commands import build, demo, plan
+        from .commands import build, demo, gc, plan
         from .doctor import doctor
 
-        commands = {"build": build, "plan": plan, "bake": bake, "doctor": doctor, "demo": demo}
+        commands = {
+            "build": build,
+            "plan": plan,
+            "bake": bake,
+            "doctor": doctor,
+            "gc": gc,
+            "demo": demo,
+        }
         cancel.check()
         commands[arguments.command](arguments, cancel)
         if sys.stdout is not None:  # as it is when the caller has closed it
@@ -107,9 +114,17 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="say what would be done; build nothing")
     _step_arguments(plan)
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    plan.add_argument(
+        "--preview", action="store_true", help="print only what the backend would start"
+    )
     _bake_arguments(commands.add_parser("bake", help="build what a bake file describes"))
     doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    gc = commands.add_parser("gc", help="remove what killed builds have left behind")
+    gc.add_argument("--backend", default="kaniko", help="the backend whose leftovers to look for")
+    gc.add_argument(
+        "--older-than", default="12h", metavar="DURATION", help="longer than any build takes"
+    )
     demo = commands.add_parser(
         "demo", help="build the shipped example and push it to a registry of its own; no network"
     )

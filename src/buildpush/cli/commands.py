@@ -6,14 +6,17 @@ import argparse
 import csv
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+from ..backends import BackendCatalog, Sweeping
 from ..errors import SpecError
 from ..events import EventSink, ignore
 from ..plan import BuildResult
 from ..render.jsonl import JsonlRenderer
 from ..render.plain import PlainRenderer
 from ..runtime import CancelToken, Environment
+from ..spec.quantities import parse_duration
 from ..step import BuildAndPushStep
 
 
@@ -37,10 +40,29 @@ def plan(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``plan``: print what a step would do."""
     made = _step(arguments).plan()
     cancel.check()
-    if arguments.json:
+    if getattr(arguments, "preview", False):
+        if not made.preview:
+            name = made.backend.backend
+            raise SpecError(f"--preview: backend {name} cannot say beforehand what it starts")
+        print(made.preview)
+    elif arguments.json:
         print_json(made.to_json())
     else:
         print(made.render())
+
+
+def gc(arguments: argparse.Namespace, cancel: CancelToken) -> None:
+    """``gc``: remove what killed builds have left in an engine or a cluster; print its names."""
+    backend = BackendCatalog.discover().load(arguments.backend)
+    if not isinstance(backend, Sweeping):
+        raise SpecError(f"--backend: {arguments.backend} leaves nothing that could be found again")
+    try:
+        seconds = parse_duration(arguments.older_than)
+    except ValueError as error:
+        raise SpecError(f"--older-than: {error}") from error
+    cancel.check()
+    for name in backend.gc(older_than=timedelta(seconds=seconds)):
+        print(name)
 
 
 def demo(arguments: argparse.Namespace, cancel: CancelToken) -> None:

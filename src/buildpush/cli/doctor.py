@@ -13,7 +13,7 @@ from ..auth.files import KnownRegistries, ambient_files
 from ..backends import AUTO_ORDER, BackendCatalog
 from ..backends.engine.endpoints import current, discover, socket_path
 from ..backends.engine.folder import buildx_plugin
-from ..errors import AuthError, PlanError
+from ..errors import AuthError, BuildpushError, PlanError
 from ..plan import Capabilities, Feature
 from ..runtime import CancelToken, Environment
 from .commands import print_json
@@ -82,7 +82,7 @@ def examine(catalog: BackendCatalog) -> tuple[Finding, ...]:
 def _examine(catalog: BackendCatalog, name: str) -> Finding:
     try:
         return Finding(name=name, capabilities=catalog.load(name).probe())
-    except PlanError as error:
+    except BuildpushError as error:
         return Finding(name=name, capabilities=None, problem=error.message, hint=error.hint)
 
 

@@ -167,6 +167,7 @@ class Plan:
             "timeout": self.timeout,
             "warnings": list(self.warnings),
             "passed_over": list(self.passed_over),
+            "preview": self.preview,
         }
 
 

@@ -21,7 +21,7 @@ from ..backends import AUTO_ORDER, Backend, BackendCatalog, Previewing, choose
 from ..errors import CredentialConflictError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
 from ..oci import ImageReference, Repository
-from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Plan, make_plan
+from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Feature, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
 from ..spec import StepArguments, StepSpec
@@ -241,20 +241,27 @@ class BuildAndPushStep(StepSpec):
             )
             with log.named_in_errors():
                 run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
-                artifact = self._build(chosen, request, keychain, run)
+                able = Feature.EXPORT_LAYOUT in plan.backend.features
+                artifact = self._build(chosen, request, keychain, run, exports=able)
                 cancel.check()
                 result = deliver(artifact, plan, keychain, run)
             return evolve(result, seconds=run.now, warnings=tuple(warnings), log=log.path)
 
     def _build(
-        self, backend: Backend, request: BuildRequest, keychain: Keychain, run: Run
+        self,
+        backend: Backend,
+        request: BuildRequest,
+        keychain: Keychain,
+        run: Run,
+        *,
+        exports: bool,
     ) -> Artifact:
         """Let *backend* build; without the right to push where the push is ours."""
         if request.delivery is Delivery.DIRECT:
             try:
                 return backend.build(request, keychain, run)
             except CredentialConflictError as error:
-                if self.delivery != "auto":
+                if self.delivery != "auto" or not exports:
                     raise
                 run.warn(f"{error.message}: buildpush pushes instead of the backend")
         exporting = evolve(request, delivery=Delivery.LAYOUT)
@@ -279,9 +286,11 @@ class BuildAndPushStep(StepSpec):
                 host=Platform.host(),
                 installed=catalog.entries,
             )
-            if isinstance(backend, Previewing):
-                return evolve(made, preview=backend.preview(made.request))
-            return made
+            if not isinstance(backend, Previewing):
+                return made
+            # Their names are enough: nothing is read until the step runs.
+            names = {name: Path(name) for name in made.secrets}
+            return evolve(made, preview=backend.preview(made.with_files(names, {})))
 
         if not isinstance(backend, str):
             return backend, plan_for(backend)

@@ -1,1 +1,1 @@
-"""kaniko: builds in a container of its own or in a cluster's pods, without any privilege."""
+"""kaniko: builds without any privilege, in a container of its own or in a cluster's pods."""

@@ -94,6 +94,7 @@ class Found:
     (`Feature.EXPORT_LAYOUT`, `Feature.PUSH_DIRECTLY`), host names, memory limits…; *notes* say
     why others are absent. *version* is what the executor calls itself (``v1.28.3``), empty where
     that was not asked. *platforms* are those it can execute RUN for, none when that is unknown.
+    *at_once* says how many executions of one build it takes at the same time.
     """
 
     features: frozenset[Feature]
@@ -101,6 +102,7 @@ class Found:
     version: str = ""
     platforms: tuple[Platform, ...] = ()
     remarks: tuple[str, ...] = ()
+    at_once: int = 1
 
 
 @runtime_checkable
