@@ -53,13 +53,13 @@ def plan(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 
 def gc(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``gc``: remove what killed builds have left in an engine or a cluster; print its names."""
-    backend = BackendCatalog.discover().load(arguments.backend)
-    if not isinstance(backend, Sweeping):
-        raise SpecError(f"--backend: {arguments.backend} leaves nothing that could be found again")
     try:
         seconds = parse_duration(arguments.older_than)
     except ValueError as error:
         raise SpecError(f"--older-than: {error}") from error
+    backend = BackendCatalog.discover().load(arguments.backend)
+    if not isinstance(backend, Sweeping):
+        raise SpecError(f"--backend: {arguments.backend} leaves nothing that could be found again")
     cancel.check()
     for name in backend.gc(older_than=timedelta(seconds=seconds)):
         print(name)

@@ -1,6 +1,8 @@
 """The command line: options to settings, results to stdout, errors to exit codes."""
 
 import json
+from datetime import timedelta
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from buildpush.cli import _parser, main
 from buildpush.cli.commands import _fields, _secrets, _step, pairs
 from buildpush.cli.doctor import examine
 from buildpush.errors import SpecError
+from buildpush.plan import BuildRequest
 from buildpush.spec import FromEnv
-from buildpush.testing import LocalRegistry
+from buildpush.testing import FakeBackend, LocalRegistry
 from buildpush.testing.faults import Fault, Status
 
 
@@ -295,3 +298,74 @@ def test_pairs_need_an_equals_sign_where_there_is_no_environment() -> None:
     """A label without a value is a mistake."""
     with pytest.raises(SpecError, match="--label"):
         pairs("--label", ["x"])
+
+
+class Announcing(FakeBackend):
+    """A backend that says what it would start, and finds what was left behind."""
+
+    def preview(self, request: BuildRequest) -> str:
+        return f"start {request.references[0]} with {', '.join(request.secrets)}"
+
+    def gc(self, *, older_than: timedelta) -> tuple[str, ...]:
+        return (f"one of {older_than}",)
+
+
+@pytest.fixture
+def announcing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only backend that is installed is one that announces what it does."""
+    point = EntryPoint("mine", "mine:Backend", "buildpush.backends")
+    monkeypatch.setattr(BackendCatalog, "discover", lambda: BackendCatalog({"mine": (point,)}))
+    monkeypatch.setattr(BackendCatalog, "load", lambda self, name: Announcing())
+
+
+@pytest.mark.usefixtures("announcing")
+def test_a_preview_is_what_the_backend_would_start(
+    context: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing else, so that it can be piped; secrets are there by name only."""
+    argv = ["plan", str(context), "--repo", "a.example/b", "--backend", "mine"]
+
+    main([*argv, "--secret", "id=npm,src=/nonexistent", "--preview"])
+    alone = capsys.readouterr().out
+    main([*argv, "--json"])
+    data = json.loads(capsys.readouterr().out)
+    main(argv)
+    rendered = capsys.readouterr().out
+
+    assert alone == "start a.example/b:latest with npm\n"
+    assert data["preview"] == "start a.example/b:latest with "
+    assert "Starts\n  start a.example/b:latest with" in rendered
+
+
+def test_a_backend_without_a_preview_says_so(
+    context: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty answer would be taken for an answer."""
+    code = main(["plan", str(context), "--repo", "a.example/b", "--preview"])
+
+    assert code == 2
+    assert "native cannot say beforehand" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("announcing")
+def test_gc_prints_what_it_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    """By name, one on a line."""
+    code = main(["gc", "--backend", "mine", "--older-than", "1h 30m"])
+
+    assert code == 0
+    assert capsys.readouterr().out == "one of 1:30:00\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["gc", "--backend", "native"], "native leaves nothing"),
+        (["gc", "--older-than", "12"], "--older-than: '12' has no unit"),
+    ],
+)
+def test_gc_refuses_what_it_cannot_do(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is removed."""
+    assert main(argv) == 2
+    assert words in capsys.readouterr().err
