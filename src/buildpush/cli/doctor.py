@@ -140,8 +140,9 @@ def _finding_lines(finding: Finding) -> Iterable[str]:
         if finding.hint:
             yield f"    {finding.hint}"
         return
-    platforms = ", ".join(map(str, found.platforms)) or "none"
-    yield f"{finding.name} {found.version}: ready (RUN for {platforms})"
+    platforms = ", ".join(map(str, found.platforms)) or "what its nodes are"
+    run = platforms if Feature.RUN in found.features else "none"
+    yield f"{finding.name} {found.version}: ready (RUN for {run})"
     yield from (f"    {remark}" for remark in found.remarks)
     missing: dict[str, list[str]] = {}
     for feature in Feature:
