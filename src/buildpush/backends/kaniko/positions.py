@@ -32,6 +32,7 @@ class Position:
     text: str = field(default="", init=False)
     _sequence: tuple[tuple[Stage, Instruction], ...] = field(default=(), init=False)
     _next: int = field(default=0, init=False)
+    _last: int = field(default=-1, init=False)
     _base: str = field(default="", init=False)
 
     @property
@@ -68,8 +69,7 @@ class Position:
 
         Kaniko's number is too small where it has left out stages that are not needed.
         """
-        last = self.stage.index if self.stage is not None else -1
-        later = [s for s in self.dockerfile.stages if s.index >= index and s.index > last]
+        later = [s for s in self.dockerfile.stages if s.index >= index and s.index > self._last]
         if not later:
             return
         self._base = base
@@ -90,15 +90,18 @@ class Position:
         if self.stage is None:
             return False
         words = text.split()
-        if not self._find(words) and self._next == 0:
-            self._look_in_later_stages(words)
-        if self.current is not None and _is(self.current, words):
+        if self._find(words) or (self._fresh and self._find_in_later_stages(words)):
             self.text = text
             return True
         if _COMMAND.match(text) is None:
             return False
         self.current, self.text = None, text
         return True
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether nothing of this stage was seen."""
+        return self._next == 0 and not self.text
 
     def _find(self, words: list[str]) -> bool:
         for number, (stage, instruction) in enumerate(self._sequence):
@@ -107,20 +110,21 @@ class Position:
                 return True
         return False
 
-    def _look_in_later_stages(self, words: list[str]) -> None:
+    def _find_in_later_stages(self, words: list[str]) -> bool:
         """Kaniko may have left out the stage that this looked like."""
-        here = self.stage
-        assert here is not None
-        for stage in self.dockerfile.stages[here.index + 1 :]:
-            if self._stands_on(stage, self._base):
+        for stage in self.dockerfile.stages[self._last + 1 :]:
+            own = self._sequence_of(stage)
+            if self._stands_on(stage, self._base) and any(_is(i, words) for _, i in own):
                 self._be_in(stage)
-                if self._find(words):
-                    return
-        self._be_in(here)
+                return self._find(words)
+        return False
 
     def _be_in(self, stage: Stage) -> None:
-        self.stage, self.current, self.text, self._next = stage, None, "", 0
-        self._sequence = tuple((s, i) for s in self._squashed(stage) for i in s.instructions)
+        self._last, self._sequence, self._next = stage.index, self._sequence_of(stage), 0
+        self.stage, self.current, self.text = self._squashed(stage)[0], None, ""
+
+    def _sequence_of(self, stage: Stage) -> tuple[tuple[Stage, Instruction], ...]:
+        return tuple((s, i) for s in self._squashed(stage) for i in s.instructions)
 
     def _stands_on(self, stage: Stage, base: str) -> bool:
         image = self._squashed(stage, base)[0].base.image

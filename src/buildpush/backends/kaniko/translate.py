@@ -52,6 +52,8 @@ _BACKGROUND: Final = re.compile(r"Push|Retrying operation after |credential prov
 _QUIET: Final = re.compile(
     r"Cmd: |cmd: |Args: |Running: \[|Returning cached image manifest|credential providers by "
     r"|active feature flags: |Retrieving image manifest |all credential helpers "
+    r"|Using dockerignore file: |Using files from context: |No base image, nothing to extract"
+    r"|Built cross stage deps: map\[\]"
 )
 # Warnings that say nothing to somebody who has not written the command himself.
 _ASIDE: Final = re.compile(
@@ -103,6 +105,11 @@ class KanikoOutput:
     def current(self) -> Instruction | None:
         """The instruction under way; None before the first, and for a base image's trigger."""
         return self.position.current
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a RUN was under way when kaniko wrote last."""
+        return self._running
 
     @property
     def lines(self) -> Lines | None:
