@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
+from attrs import evolve
+
+from .....errors import BackendUnavailableError
 from .....runtime import CancelToken, Environment, Redactor
-from .kinds import Kind, Object
+from .config import Access, read_access
+from .failures import Ask, Gone, NotThere
+from .kinds import ACCESS_REVIEWS, PODS, Kind, Object
+from .streams import Change, Log, Watch
+from .transport import Transport
 
 __all__ = ["Change", "Cluster", "Listed", "Log", "Watch"]
 
@@ -16,87 +24,23 @@ Propagation = Literal["Background", "Foreground", "Orphan"]
 PatchForm = Literal["merge", "strategic", "json"]
 OutputStream = Literal["stdout", "stderr"]
 
+_SERVER: Final = Kind("", "version", namespaced=False)
+_PATIENCE: Final = 60.0
+_LARGEST: Final = 64 << 20
+_PAGE: Final = 500
+_LATE: Final = 15
+_FORMS: Final = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+}
+
 
 class Listed(NamedTuple):
     """All objects that were asked for, and the version of the list: where a watch goes on."""
 
     items: tuple[Object, ...]
     version: str
-
-
-class Change(NamedTuple):
-    """What happened to an object: ``ADDED``, ``MODIFIED``, ``DELETED``, or ``BOOKMARK``.
-
-    A bookmark's *thing* has nothing but its ``metadata.resourceVersion``.
-    """
-
-    what: str
-    thing: Object
-
-
-class Watch:
-    """Changes as they happen. An iterator and a context manager; leave it to end the request.
-
-    It ends when the server ends it, which it may at any time, and when it breaks off: list again
-    (or go on from `version`). Raises `failures.Gone` when the version is too old, and the
-    reason when the client's token is cancelled.
-    """
-
-    @property
-    def version(self) -> str:
-        """The ``resourceVersion`` that was seen last: where the next watch goes on."""
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[Change]:
-        raise NotImplementedError
-
-    def __next__(self) -> Change:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End it, from any thread, at once: the iteration ends without an error."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        raise NotImplementedError
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        raise NotImplementedError
-
-
-class Log:
-    """The lines of a container's log as they come, without their ends, in bytes.
-
-    An iterator and a context manager; leave it to end the request. A line of more than 64 KiB
-    comes in pieces that each are whole UTF-8. That it ends says nothing of how the container
-    did. Raises `failures.BrokenOff` when it breaks off.
-    """
-
-    def __iter__(self) -> Iterator[bytes]:
-        raise NotImplementedError
-
-    def __next__(self) -> bytes:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End it, from any thread, at once: the iteration ends without an error."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        raise NotImplementedError
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        raise NotImplementedError
 
 
 class Cluster:
@@ -112,9 +56,11 @@ class Cluster:
     `failures.Conflict` (409), and `PlanError` with the server's sentence for other refusals.
     """
 
-    namespace: str
-    server: str
-    source: str
+    def __init__(self, access: Access, transport: Transport) -> None:
+        self.namespace = access.namespace
+        self.server = access.server
+        self.source = access.source
+        self._transport = transport
 
     @classmethod
     def open(
@@ -138,15 +84,28 @@ class Cluster:
         `BackendUnavailableError` when there is no such cluster, context or file, and `AuthError`
         when its credentials cannot be had.
         """
-        raise NotImplementedError
+        access = read_access(
+            environment, kubeconfig=kubeconfig, context=context, namespace=namespace
+        )
+        transport = Transport(
+            access,
+            environment=environment,
+            cancel=cancel,
+            redact=redact or Redactor(),
+            on_warning=on_warning or _unheard,
+        )
+        return cls(access, transport)
 
     def version(self) -> str:
         """What the server says it is: ``v1.36.2``."""
-        raise NotImplementedError
+        said = self._object(
+            Ask(method="GET", verb="get", kind=_SERVER, namespace="", path="/version")
+        )
+        return str(said.get("gitVersion", ""))
 
     def get(self, kind: Kind, name: str) -> Object:
         """One object."""
-        raise NotImplementedError
+        return self._object(self._ask("GET", "get", kind, name=name))
 
     def list(
         self, kind: Kind, *, labels: str = "", fields: str = "", everywhere: bool = False
@@ -155,15 +114,25 @@ class Cluster:
 
         *everywhere* asks for those of all namespaces.
         """
-        raise NotImplementedError
+        selectors = _selectors(labels, fields)
+        try:
+            return self._pages(kind, (*selectors, ("limit", str(_PAGE))), everywhere)
+        except Gone:
+            # It took too long from page to page: all at once, then.
+            return self._pages(kind, selectors, everywhere)
 
     def create(self, kind: Kind, body: Object, *, dry_run: bool = False) -> Object:
         """Create an object; what the server made of it."""
-        raise NotImplementedError
+        params = (("dryRun", "All"),) if dry_run else ()
+        name = _text(_below(body, "metadata"), "name")
+        ask = self._ask("POST", "create", kind, params=params, body=body)
+        return self._object(evolve(ask, name=name))
 
     def patch(self, kind: Kind, name: str, body: object, *, form: PatchForm = "merge") -> Object:
         """Change an object; what it is now."""
-        raise NotImplementedError
+        return self._object(
+            self._ask("PATCH", "patch", kind, name=name, body=body, content_type=_FORMS[form])
+        )
 
     def delete(
         self,
@@ -178,7 +147,16 @@ class Cluster:
 
         With *uid*, only when it is still that one (else `failures.Conflict`).
         """
-        raise NotImplementedError
+        body: dict[str, object] = {"propagationPolicy": propagation}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            self._object(self._ask("DELETE", "delete", kind, name=name, body=body))
+        except NotThere:
+            return False
+        return True
 
     def watch(
         self,
@@ -193,7 +171,16 @@ class Cluster:
 
         Without one it begins with an ``ADDED`` for everything that there is.
         """
-        raise NotImplementedError
+        params = (
+            *_selectors(labels, fields),
+            ("watch", "1"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(seconds)),
+            *((("resourceVersion", version),) if version else ()),
+        )
+        ask = self._ask("GET", "watch", kind, params=params)
+        response = self._transport.send(ask, patience=seconds + _LATE, lasting=True)
+        return Watch(self._transport, ask, response, version)
 
     def log(
         self,
@@ -211,7 +198,18 @@ class Cluster:
         With *timestamps* each line begins with its own and a space. Raises `failures.NotStarted`
         while there is none: to try again is the caller's.
         """
-        raise NotImplementedError
+        params = [("container", container)]
+        params += [("follow", "true")] if follow else []
+        params += [("sinceTime", since)] if since else []
+        params += [("tailLines", str(tail))] if tail is not None else []
+        params += [("limitBytes", str(limit))] if limit is not None else []
+        params += [("timestamps", "true")] if timestamps else []
+        ask = self._ask("GET", "get", PODS, name=pod, part="log", params=tuple(params))
+        # Silence is no sign of anything: a build may say nothing for an hour.
+        patience = None if follow else _PATIENCE
+        return Log(
+            self._transport, ask, self._transport.send(ask, patience=patience, lasting=True)
+        )
 
     def execute(
         self,
@@ -234,20 +232,39 @@ class Cluster:
         when the connection is lost, `PermissionDeniedError` when ``get`` or ``create`` on
         ``pods/exec`` is missing, and `BackendUnavailableError` when *argv* cannot be started.
         """
-        raise NotImplementedError
+        from .execution import execute  # lazily: it needs an extra
+
+        params = [("container", container), *(("command", word) for word in argv)]
+        params += [("stdin", "true")] if stdin is not None else []
+        params += [("stdout", "true"), ("stderr", "true")]
+        ask = self._ask("GET", "create", PODS, name=pod, part="exec", params=tuple(params))
+        return execute(self._transport, ask, stdin=stdin, on_output=on_output)
 
     def may(
         self, verb: str, kind: Kind, *, part: str = "", name: str = "", namespace: str = ""
     ) -> bool:
         """Whether we may do *verb* to a kind, or to a *part* of it such as ``log`` or ``exec``."""
-        raise NotImplementedError
+        attributes = {
+            "verb": verb,
+            "group": kind.group,
+            "resource": kind.plural,
+            "subresource": part,
+            "name": name,
+            "namespace": (namespace or self.namespace) if kind.namespaced else "",
+        }
+        review = {
+            "apiVersion": ACCESS_REVIEWS.api.removeprefix("apis/"),
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {key: one for key, one in attributes.items() if one}},
+        }
+        return _below(self.create(ACCESS_REVIEWS, review), "status").get("allowed") is True
 
     def close(self) -> None:
         """Close every connection; streams that are open end."""
-        raise NotImplementedError
+        self._transport.close()
 
     def __enter__(self) -> Self:
-        raise NotImplementedError
+        return self
 
     def __exit__(
         self,
@@ -255,4 +272,83 @@ class Cluster:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        raise NotImplementedError
+        self.close()
+
+    def _ask(
+        self,
+        method: str,
+        verb: str,
+        kind: Kind,
+        *,
+        name: str = "",
+        part: str = "",
+        params: tuple[tuple[str, str], ...] = (),
+        body: object = None,
+        content_type: str = "application/json",
+    ) -> Ask:
+        return Ask(
+            method=method,
+            verb=verb,
+            kind=kind,
+            namespace=self.namespace,
+            name=name,
+            part=part,
+            path=kind.path(self.namespace, name, part),
+            params=params,
+            body=None if body is None else json.dumps(body).encode(),
+            content_type=content_type,
+        )
+
+    def _object(self, ask: Ask) -> Object:
+        response = self._transport.send(ask, patience=_PATIENCE)
+        try:
+            data = self._transport.read(ask, response, _LARGEST + 1)
+        finally:
+            response.close()
+        try:
+            found: object = json.loads(data) if len(data) <= _LARGEST else None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise BackendUnavailableError(
+                f"what the cluster at {self.server} answered ({ask.what}, {len(data)} bytes) is no"
+                " object of Kubernetes",
+                hint="is that an API server, and is there no proxy that answers in its stead?",
+            )
+        return found
+
+    def _pages(self, kind: Kind, params: tuple[tuple[str, str], ...], everywhere: bool) -> Listed:
+        items: list[Object] = []
+        further: tuple[tuple[str, str], ...] = ()
+        while True:
+            ask = self._ask("GET", "list", kind, params=(*params, *further))
+            if everywhere:
+                ask = evolve(ask, path=evolve(kind, namespaced=False).path(""))
+            page = self._object(ask)
+            found = page.get("items")
+            if isinstance(found, list):
+                items += [one for one in found if isinstance(one, dict)]
+            about = _below(page, "metadata")
+            following = _text(about, "continue")
+            if not following:
+                return Listed(tuple(items), _text(about, "resourceVersion"))
+            further = (("continue", following),)
+
+
+def _selectors(labels: str, fields: str) -> tuple[tuple[str, str], ...]:
+    pairs = (("labelSelector", labels), ("fieldSelector", fields))
+    return tuple(pair for pair in pairs if pair[1])
+
+
+def _below(thing: Object, key: str) -> Object:
+    found = thing.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _text(thing: Object, key: str) -> str:
+    found = thing.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _unheard(_: str) -> None:
+    """Nobody wants the server's warnings."""
