@@ -33,7 +33,8 @@ __all__ = ["build_error"]
 
 
 _PREAMBLE: Final = re.compile(
-    r"(?:error building image: |error pushing image: |error checking push permissions: |Error: "
+    r"(?:error (?:building|pushing) image: |Error: "
+    r"|error checking push permissions(?: -- make sure .*? and try again)?: "
     r"|error building stage: |failed to execute command: |failed to optimize instructions: "
     r"|precompute: (?:failed to optimize stage \d+: )?|failed to get baseImage: "
     r"|unable to complete operation after \d+ attempts, last error: )+"
@@ -51,7 +52,7 @@ _PUSH: Final = re.compile(
 _PARSE: Final = re.compile(
     r"parse error(?: on)? line (\d+): (.*)|^parsing dockerfile: (.*)", re.DOTALL
 )
-_TARGET: Final = re.compile(r"(\S+) is not a valid target build stage")
+_TARGET: Final = re.compile(r"\"?([^\s\"]+)\"? is not a valid target build stage")
 _PLATFORM: Final = re.compile(r"no child with platform (\S+) in index (\S+)")
 _FETCH: Final = re.compile(r"downloading remote source file: |(?=Get \"https?://)")
 _SECRET: Final = re.compile(

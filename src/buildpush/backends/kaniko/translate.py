@@ -37,7 +37,7 @@ _PUSHED: Final = re.compile(r"Pushed (\S+)@sha256:[0-9a-f]{64}")
 _SKIPPED: Final = "Skipping push to container registry"
 _IN_RUN: Final = "error building image: error building stage: failed to execute command: "
 _FATAL: Final = re.compile(
-    r"error (?:building|pushing) image: |error checking push permissions: "
+    r"error (?:building|pushing) image: |error checking push permissions(?:: | -- )"
     r"|error (?:resolving relative paths|changing to root dir)"
     r"|kaniko should only be run inside|Error: |panic: |fatal error: "
 )
@@ -53,7 +53,7 @@ _QUIET: Final = re.compile(
     r"Cmd: |cmd: |Args: |Running: \[|Returning cached image manifest|credential providers by "
     r"|active feature flags: |Retrieving image manifest |all credential helpers "
     r"|Using dockerignore file: |Using files from context: |No base image, nothing to extract"
-    r"|Built cross stage deps: map\[\]"
+    r"|Built cross stage deps: map\[\]|Executing 0 build triggers"
 )
 # Warnings that say nothing to somebody who has not written the command himself.
 _ASIDE: Final = re.compile(
@@ -73,7 +73,8 @@ class KanikoOutput:
     """Translates the executor's output of one build; *prefix* sets its tasks apart from others.
 
     Afterwards *fatal* is the last word of a build that failed, *said* what kaniko said before it,
-    *warnings* everything that it warned of, and *pulling* the image that it asked for last.
+    *warnings* everything that it warned of, *pulling* the image that it asked for last, *pushing*
+    the one that it pushed last, and *is_ended* whether it came to its end.
     """
 
     request: BuildRequest
@@ -90,7 +91,7 @@ class KanikoOutput:
     _stream: Stream | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _run: str = field(default="", init=False)
-    _ended: bool = field(default=False, init=False)
+    is_ended: bool = field(default=False, init=False)
     _usage: bool = field(default=False, init=False)
     _caches: set[str] = field(factory=set[str], init=False)
     _lines: int = field(default=0, init=False)
@@ -136,7 +137,7 @@ class KanikoOutput:
     def finish(self, at: float) -> Iterator[Event]:
         """Close what is open: failed, unless kaniko came to its end."""
         if self._task:
-            if self.fatal or not self._ended:
+            if self.fatal or not self.is_ended:
                 self._outcome = "failed"
             yield from self._end(at)
 
@@ -212,7 +213,7 @@ class KanikoOutput:
         if self.fatal and not _BACKGROUND.match(message):
             self.fatal = ""  # RUN said that, and kaniko goes on
         if _SKIPPED in message:
-            self._ended = True
+            self.is_ended = True
             return
         begun = tuple(self._begun(message, at))
         if not _QUIET.match(message):
@@ -250,7 +251,7 @@ class KanikoOutput:
             if not self._task:
                 yield from self._begin("resolve", "resolve base images", at)
         elif _PUSHED.fullmatch(message):
-            self._ended = self._task.endswith(" push")
+            self.is_ended = self._task.endswith(" push")
         elif message == "Found cached layer, extracting to filesystem":
             self._outcome = "cached"
         elif message.startswith("Taking snapshot of ") and self._running:
@@ -268,7 +269,7 @@ class KanikoOutput:
         yield from self._end(at)
         self._count += 1
         self._task = f"{self.prefix}{self._count} {name}"
-        self._outcome, self._running, self._ended = "done", False, False
+        self._outcome, self._running, self.is_ended = "done", False, False
         yield TaskStarted(at=at, task=self._task, title=f"{self.prefix}{title}")
 
     def _end(self, at: float) -> Iterator[Event]:

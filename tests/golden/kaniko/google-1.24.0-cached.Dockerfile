@@ -1,0 +1,6 @@
+FROM registry.example:5000/base:1
+WORKDIR /w
+COPY a.txt /w/
+RUN echo one > one
+RUN cat a.txt > two
+ENV A=b

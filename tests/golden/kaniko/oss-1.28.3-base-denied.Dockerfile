@@ -1,0 +1,2 @@
+FROM basic.example:5000/base:1
+RUN true

@@ -1,0 +1,2 @@
+FROM registry.invalid/base:1
+RUN echo hi
