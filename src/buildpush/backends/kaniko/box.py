@@ -27,7 +27,6 @@ from .creation import (
     places,
 )
 from .desk import Desk, last_words
-from .engines import in_container
 from .private import write_private
 from .runner import Command, Ending, Execution
 
@@ -104,7 +103,7 @@ class Box:
         kaniko copies files with the owner that they have: it must be root, as seen in there.
         """
         engine, environment = self.desk.engine, self.desk.run.environment
-        if self.context.rules.patterns or in_container(environment):
+        if self.context.rules.patterns or not engine.here:
             return None
         owner = (environment.uid, environment.gid) if engine.rootless else (0, 0)
         return self.context.folder if _belongs_to(self.context.folder, owner) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform as machine
+import socket
+import struct
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from ..engine.command import question
 from ..engine.endpoints import Endpoint, current
 from ..engine.folder import client_folder
 
-__all__ = ["KINDS", "Engine", "Kind", "addressed", "find", "in_container"]
+__all__ = ["KINDS", "Engine", "Kind", "addressed", "find"]
 
 Kind = Literal["docker", "podman", "nerdctl"]
 KINDS: Final[tuple[Kind, ...]] = ("docker", "podman", "nerdctl")
@@ -67,9 +69,10 @@ _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm",
 class Engine:
     """A container engine that has answered.
 
-    *near*: it runs under this machine's kernel, and may see this machine's folders. *mounts* says
-    why nothing of ours should be mounted all the same, empty where it may be: a mount that the
-    container cannot read, or that would need the container's protection to be turned off.
+    *near*: it runs under this machine's kernel, and may see this machine's folders; *here*: what
+    is in them is certainly the same. *mounts* says why nothing of ours should be mounted all the
+    same, empty where it may be: a mount that the container cannot read, or that would need the
+    container's protection to be turned off.
     *limits* is whether it can limit memory and CPU. *rootless*: root in a container is who calls.
     """
 
@@ -78,6 +81,7 @@ class Engine:
     version: str
     platform: Platform
     near: bool
+    here: bool = False
     mounts: str = ""
     limits: bool = True
     rootless: bool = False
@@ -187,7 +191,7 @@ def _look(environment: Environment, kind: Kind, *, context: str, host: str) -> E
             f"{kind} runs containers of {facts['os']}, and kaniko is a program for linux",
             hint="switch the engine to linux containers",
         )
-    return _engine(kind, str(program), facts, endpoint)
+    return _engine(kind, str(program), facts, endpoint, contained=in_container(environment))
 
 
 def _is_podman(program: Path, environment: Environment) -> bool:
@@ -221,7 +225,12 @@ def _silent(kind: Kind, endpoint: Endpoint | None, done: Completed) -> BackendUn
 
 
 def _engine(
-    kind: Kind, program: str, facts: Mapping[str, str], endpoint: Endpoint | None
+    kind: Kind,
+    program: str,
+    facts: Mapping[str, str],
+    endpoint: Endpoint | None,
+    *,
+    contained: bool,
 ) -> Engine:
     security = facts.get("security", "")
     away = facts.get("remote") == "true" or (
@@ -235,14 +244,49 @@ def _engine(
     controllers = facts.get("controllers")
     limits = facts.get("memory") == "true" if controllers is None else "memory" in controllers
     architecture = facts.get("architecture", "")
+    near = not away and facts.get("kernel") == machine.release()
+    rootless = "name=rootless" in security or facts.get("rootless") == "true"
     return Engine(
         kind=kind,
         program=program,
         version=facts["version"],
         platform=Platform.of("linux", _ARCHITECTURES.get(architecture, architecture)),
-        near=not away and facts.get("kernel") == machine.release(),
+        near=near,
+        here=near and _is_here(endpoint, rootless=rootless, contained=contained),
         mounts=mounts,
         limits=limits,
-        rootless="name=rootless" in security or facts.get("rootless") == "true",
+        rootless=rootless,
         endpoint=endpoint,
     )
+
+
+def _is_here(endpoint: Endpoint | None, *, rootless: bool, contained: bool) -> bool:
+    """Whether the engine's folders are ours, and not those of the machine around our container.
+
+    A command that is its own engine sees what we see. A daemon does where it lives in our mount
+    namespace; one that cannot be looked at does unless we are in a container.
+    """
+    if endpoint is None:
+        return True
+    process = _listener(Path(endpoint.host.removeprefix("unix://")))
+    if process <= 0:
+        return False  # it is in none of our process namespaces
+    try:
+        same = Path(f"/proc/{process}/ns/mnt").readlink() == Path("/proc/self/ns/mnt").readlink()
+    except OSError:
+        return not contained
+    return same or (rootless and not contained)
+
+
+def _listener(path: Path) -> int:
+    """The process that listens at a socket; 0 where that is outside of our namespace."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.settimeout(_SECONDS)
+            client.connect(str(path))
+            size = struct.calcsize("3i")
+            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        except OSError:
+            return 0
+    process: int = struct.unpack("3i", credentials)[0]
+    return process
