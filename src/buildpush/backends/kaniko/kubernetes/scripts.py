@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ARRIVED", "COPY", "RECEIVE", "WAIT", "WORK"]
+__all__ = ["ARRIVED", "BROKEN", "COPY", "RECEIVE", "WAIT", "WORK"]
+
+BROKEN: Final = 75
+"""The exit code of a receiving whose stream broke off: sysexits' EX_TEMPFAIL."""
 
 WORK: Final = "/buildpush"
 """Where the volume that is shared with kaniko's container lies in the one that fills it."""
@@ -27,19 +30,25 @@ umask 022
 cd {WORK} || exit 1
 if [ -e feeder ] && read -r pid < feeder; then kill "$pid" 2> /dev/null; fi
 echo $$ > feeder
-rm -rf context incoming sum && mkdir context && mkfifo incoming || exit 1
+rm -rf context incoming whole sum && mkdir context && mkfifo incoming || exit 1
 owner=
 [ "$(id -u)" = 0 ] || owner=-o
 {{ tar "-x$1" $owner -p -f - -C context && cat > /dev/null || kill $$; }} < incoming &
 unpacking=$!
-if [ -n "$2" ]; then head -c "$2"; else cat; fi | tee incoming | sha256sum > sum
+while read -r size; do
+  if [ "$size" = 0 ]; then : > whole; break; fi
+  dd bs="$size" count=1 iflag=fullblock 2> /dev/null || break
+done | tee incoming | sha256sum > sum
 wait $unpacking || exit 1
-cat sum && rm -f incoming sum feeder
+if [ ! -e whole ]; then echo "the stream broke off" >&2; exit {BROKEN}; fi
+cat sum && rm -f incoming whole sum feeder
 """
-"""Unpack a tar from stdin and print its digest; ``$1`` is ``z`` where it is packed.
+"""Unpack a tar from stdin, in pieces that each come after their size, and print its digest.
 
-``$2`` is its size where its end cannot be told, empty where it can. What an attempt before has
-left is removed. The unpacking that fails ends the receiving, so that nothing more is sent.
+A size of 0 is the end: older servers never tell a command that its stdin has ended, and where
+they do, a connection that broke off looks the same. ``dd`` reads no byte more than its piece,
+unlike ``head``. ``$1`` is ``z`` where the tar is packed. What an attempt before has left is
+removed. An unpacking that fails ends the receiving, so that nothing more is sent.
 """
 
 ARRIVED: Final = f": > {WORK}/arrived"
