@@ -30,7 +30,7 @@ from .desk import Desk, last_words
 from .private import write_private
 from .runner import Command, Ending, Execution
 
-__all__ = ["Box"]
+__all__ = ["Box", "belongs_to"]
 
 _DIGEST_LIMIT: Final = 4096
 _STATE: Final = "{{.State.Status}} {{.State.ExitCode}}"
@@ -106,7 +106,7 @@ class Box:
         if self.context.rules.patterns or not engine.here:
             return None
         owner = (environment.uid, environment.gid) if engine.rootless else (0, 0)
-        return self.context.folder if _belongs_to(self.context.folder, owner) else None
+        return self.context.folder if belongs_to(self.context.folder, owner) else None
 
     def _make(self, shape: Shape) -> Command | None:
         """Create the container; None where the engine does not find the folders to mount."""
@@ -244,7 +244,7 @@ class Box:
             )
 
 
-def _belongs_to(folder: Path, owner: tuple[int, int]) -> bool:
+def belongs_to(folder: Path, owner: tuple[int, int]) -> bool:
     """Whether everything in *folder* has that user and group."""
     return all((status.st_uid, status.st_gid) == owner for status in _all(folder))
 

@@ -20,6 +20,7 @@ __all__ = [
     "OUT",
     "PRIVATE",
     "ROOT",
+    "STREAM",
     "Shape",
     "compressed",
     "environment_of",
@@ -113,7 +114,15 @@ def _mounts(shape: Shape) -> Iterator[str]:
         if source is not None:
             # Not --volume: that makes a folder where there is none, an empty one.
             yield "--mount"
-            yield f"type=bind,source={source},target={target}{more}"
+            yield f"type=bind,{_field(f'source={source}')},target={target}{more}"
+
+
+def _field(text: str) -> str:
+    """One field of a line of CSV (RFC 4180), which is what the option takes."""
+    if not {",", '"', "\n"} & set(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _limits(request: BuildRequest) -> Iterator[str]:
