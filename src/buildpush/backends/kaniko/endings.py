@@ -20,8 +20,8 @@ from .account import EXIT, NO_ROOM, REMOTE, ROOM, SIGNAL, Failure
 __all__ = ["disk_full", "out_of_memory", "stopped", "unable_to_work", "unknown_argument"]
 
 _MEMORY: Final = (
-    "give it more memory, or let kaniko need less: KanikoOptions(compressed_caching=False,"
-    ' snapshot_mode="redo")'
+    "give it more memory: RUN and kaniko share it, and kaniko needs less with"
+    ' KanikoOptions(compressed_caching=False, snapshot_mode="redo")'
 )
 _KILLED: Final = 137
 _MIB: Final = 1 << 20

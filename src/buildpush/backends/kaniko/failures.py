@@ -206,8 +206,8 @@ def _elsewhere(failure: Failure) -> Iterator[BuildpushError]:
 
 
 _RECOGNISERS: Final = (
-    out_of_memory, stopped, _command, disk_full, unable_to_work, unknown_argument, _parse, _secret, _pushing, _pulling,
-    _missing_file, _fetched, _elsewhere,
+    out_of_memory, stopped, _command, disk_full, unable_to_work, unknown_argument,
+    _parse, _secret, _pushing, _pulling, _missing_file, _fetched, _elsewhere,
 )  # fmt: skip
 
 

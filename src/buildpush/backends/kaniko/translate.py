@@ -2,8 +2,8 @@
 
 Kaniko logs JSON lines to stderr; what RUN writes goes through as it is, to either stream, and so
 does kaniko's last word when it fails. A cluster gives all of it as one stream. Nothing sets RUN's
-lines apart but their look, and what kaniko may say at that point: a line of JSON that RUN writes is
-taken for RUN's unless kaniko would say it there.
+lines apart but their look, and what kaniko may say at that point: a line of JSON that RUN writes
+is taken for RUN's unless kaniko would say it there.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class KanikoOutput:
             yield self._log(stream, line, at)
 
     def _wrote(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
-        """A line that RUN wrote; it may come when kaniko is past that, since there are two pipes."""
+        """A line that RUN wrote; it may come late, since there are two pipes."""
         self._lines += 1
         tail = self._tails.setdefault(stream, deque(maxlen=_TAIL))
         shown = line.rstrip("\r").rpartition("\r")[2]
@@ -258,10 +258,16 @@ class KanikoOutput:
             self._running = False
             yield from self._begin("snapshot", f"snapshot after {self.position.text}", at)
         elif message.startswith("Running: ["):
-            self._running, self._run = True, self._task
-            self._tails.clear()
+            self._running = True
         elif self.position.reach(message):
-            yield from self._begin("step", f"{self.position.label}{message}", at)
+            yield from self._begin_step(message, at)
+
+    def _begin_step(self, text: str, at: float) -> Iterator[Event]:
+        yield from self._begin("step", f"{self.position.label}{text}", at)
+        if text[:4].upper() == "RUN ":
+            # Not when kaniko says that it runs: what RUN writes may be read before that.
+            self._run = self._task
+            self._tails.clear()
 
     # -- tasks --------------------------------------------------------------------------------
 

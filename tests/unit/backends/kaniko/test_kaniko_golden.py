@@ -1,8 +1,8 @@
 """What real executors of kaniko wrote, recorded, and the events and the error that it means.
 
-``<flavor>-<version>-<case>.raw`` is the output of a run of that executor on ``….Dockerfile``, each
-line after ``1>`` (stdout) or ``2>`` (stderr); only names of hosts have been changed, and the flags
-left out of what kaniko calls its usage. ``….rc`` is the exit code and what the engine said of
+``<flavor>-<version>-<case>.raw`` is the output of a run of that executor on ``….Dockerfile``,
+each line after ``1>`` (stdout) or ``2>`` (stderr); only names of hosts have been changed, and the
+flags left out of what kaniko calls its usage. ``….rc`` is the exit code and what the engine said of
 memory. No registry of packages has an executor: where none is at hand, these recordings of real
 runs stand in. After a deliberate change, write the expected files anew with
 

@@ -147,6 +147,18 @@ def test_a_trigger_of_the_base_is_blamed_on_from() -> None:
     assert output.lines.first == 3
 
 
+def test_what_run_writes_may_be_read_before_kaniko_says_that_it_runs() -> None:
+    """Two threads read two pipes."""
+    output = output_for()
+    hear(output, stage(0), log("RUN make"))
+
+    events = hear(output, "compiling", stream="stdout")
+    hear(output, *running("RUN make")[1:], FATAL)
+
+    assert events == [TaskLog(at=1.0, task="2 step", stream="stdout", line="compiling")]
+    assert output.tail == ("compiling",)
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("level", ["info", "warning", "error", "debug"])
 def test_the_log_of_a_program_in_run_is_its_own(stream: Stream, level: str) -> None:
