@@ -18,6 +18,7 @@ from ...oci import ImageReference, Platform
 from ...plan import BuildRequest, Delivery
 from .featureflags import chosen
 from .flavors import Executor
+from .handover import dockerfile, resolution
 from .options import KanikoOptions
 from .runner import Command, Places
 
@@ -74,8 +75,7 @@ def private_files(
     The Dockerfile comes with an empty list of what to ignore, since the context comes without
     it. Raises `SpecError` for a certificate that cannot be read.
     """
-    del executor
-    text = request.dockerfile.text.encode("utf-8", "surrogateescape")
+    text = dockerfile(request, executor).encode("utf-8", "surrogateescape")
     files = {"Dockerfile": text, "Dockerfile.dockerignore": b""}
     for number, (host, path) in enumerate(options.registry_certificates.items()):
         files[f"{CERTIFICATES}/{number}.ca.pem"] = _read(path, f"CA of {host}")
@@ -181,10 +181,12 @@ class _Words:
         request = self.request
         if self.platform is not None:
             yield from ("--custom-platform", str(self.platform))
-        if request.target is not None:
-            yield from ("--target", request.target)
-        if self.options.skip_unused_stages is None and not self.executor.has((1, 25, 0)):
-            yield "--skip-unused-stages=true"  # else it builds what nobody needs
+        target = target_name(request)
+        if target:
+            yield from ("--target", target)
+        if self.options.skip_unused_stages is None and not self.executor.has((1, 26, 0)):
+            # It loses count of the stages when it leaves some out: the Dockerfile does it.
+            yield "--skip-unused-stages=false"
         yield from self._given("skip_unused_stages")
         for name, value in _build_args(request, self.executor, self.platform).items():
             yield from ("--build-arg", name if is_free(name) else f"{name}={value}")
@@ -264,7 +266,10 @@ class _Words:
             value = getattr(options, name)
             yield f"--{name.replace('_', '-')}={request.retries if value is None else value}"
         for host, mirror in request.mirrors.items():
-            yield from ("--registry-map", f"{hub(host)}={mirror}")
+            if hub(host) == _HUB:
+                yield from ("--registry-mirror", mirror)
+            else:
+                yield from ("--registry-map", f"{host}={mirror}")
         for host, mirrors in options.registry_maps.items():
             for mirror in mirrors:
                 yield from ("--registry-map", f"{hub(host)}={mirror}")
@@ -296,6 +301,13 @@ class _Words:
                 "--registry-client-cert",
                 f"{hub(host)}={begin}.cert.pem,{begin}.key.pem",
             )
+
+
+def target_name(request: BuildRequest) -> str:
+    """What kaniko calls the target: a stage's name, empty for the last stage."""
+    index = resolution(request).target
+    last = index == len(request.dockerfile.stages) - 1
+    return "" if last else request.dockerfile.stages[index].name
 
 
 def wants_oci(request: BuildRequest) -> bool:

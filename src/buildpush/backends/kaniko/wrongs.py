@@ -1,0 +1,279 @@
+"""The lines of a Dockerfile that an executor would skip, or carry out with another result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from attrs import define, field, frozen
+
+from ...dockerfile.features import remote_kind
+from ...dockerfile.instructions import (
+    Add,
+    Arg,
+    Copy,
+    Healthcheck,
+    Instruction,
+    Lines,
+    Mount,
+    OnBuild,
+    Run,
+    User,
+    Volume,
+    Workdir,
+)
+from ...dockerfile.resolution import ResolvedStage
+from ...oci import Platform
+from ...plan import BuildRequest
+from .flavors import Executor, Flavor, Version, newer
+from .handover import resolution
+
+__all__ = ["Wrong", "wrongs"]
+
+_MOUNTS: Final[dict[str, Version | None]] = {
+    "cache": (1, 25, 6),
+    "secret": (1, 26, 3),
+    "bind": (1, 27, 3),
+    "tmpfs": None,
+    "ssh": None,
+}
+_SYMBOLIC: Final[Version] = (1, 28, 0)
+_GROUPS: Final[Version] = (1, 28, 1)
+_EXPANDS: Final[Version] = (1, 28, 1)
+_AS_ROOT: Final[Version] = (1, 25, 2)
+_PLATFORM_ARGS: Final[Version] = (1, 25, 3)
+_OF_TARGET: Final = re.compile(r"TARGET(?:PLATFORM|OS|ARCH|VARIANT)")
+_AUTOMATIC: Final = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
+_VARIABLE: Final = re.compile(rf"\$\{{?({_AUTOMATIC.pattern})\b")
+_OCTAL: Final = re.compile(r"0*([0-7]{1,3})")
+_OWN: Final = PurePosixPath("/kaniko")
+_MOUNTED: Final = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_ELSEWHERE: Final = "let another backend build it"
+
+
+@frozen(kw_only=True)
+class Wrong:
+    """What goes wrong, on which lines, and what would mend it."""
+
+    what: str
+    lines: Lines
+    hint: str = _ELSEWHERE
+
+
+def wrongs(
+    request: BuildRequest, executor: Executor, platform: Platform | None, own: Platform | None
+) -> Iterator[Wrong]:
+    """What *executor* does wrongly of *request* for *platform*, by the order of the lines.
+
+    *own* is the platform that it runs on, None where that is *platform* itself.
+    """
+    seen = resolution(request, platform, own)
+    walks: dict[int, _Walk] = {}
+    for index in seen.needed:
+        stage = seen.stages[index]
+        parent = walks.get(stage.base.stage) if stage.base.stage is not None else None
+        walk = walks[index] = _Walk(request, executor, platform)
+        if parent is not None:
+            walk.user, walk.workdir = parent.user, parent.workdir
+        if stage.platform != seen.platform:
+            yield Wrong(
+                what=f"kaniko takes no heed of --platform: the stage would be for {seen.platform}"
+                f", not {stage.platform}",
+                lines=stage.stage.base.lines,
+            )
+        yield from walk.base(stage)
+        for instruction in stage.instructions:
+            yield from walk.of(instruction)
+
+
+@define(eq=False)
+class _Walk:
+    """One stage, instruction by instruction."""
+
+    request: BuildRequest
+    executor: Executor
+    platform: Platform | None
+    user: str = field(default="", init=False)
+    workdir: PurePosixPath = field(default=PurePosixPath("/"), init=False)
+    volumes: tuple[str, ...] = field(default=(), init=False)
+
+    def base(self, stage: ResolvedStage) -> Iterator[Wrong]:
+        found = _VARIABLE.search(stage.stage.base.image)
+        if found and self.platform is None and found[1] not in self.request.build_args:
+            yield Wrong(
+                what=f"kaniko does not know {found[1]} in FROM",
+                lines=stage.stage.base.lines,
+                hint="say for which platforms the step builds",
+            )
+
+    def of(self, instruction: Instruction) -> Iterator[Wrong]:
+        match instruction:
+            case Run():
+                yield from self._run(instruction)
+            case Copy():
+                yield from self._copying(instruction)
+            case Add():
+                yield from self._copying(instruction)
+                yield from self._archives(instruction)
+            case User(user=user):
+                self.user = user
+            case Workdir(path=path):
+                self.workdir = self.workdir / path
+                yield from self._place(path, "WORKDIR", instruction.lines)
+            case Volume(paths=paths):
+                self.volumes += paths
+            case Arg():
+                yield from self._arg(instruction)
+            case Healthcheck(start_interval=interval) if interval:
+                yield Wrong(
+                    what="kaniko forgets HEALTHCHECK --start-interval", lines=instruction.lines
+                )
+            case OnBuild(instruction=Healthcheck(start_interval=interval)) if interval:
+                yield Wrong(
+                    what="kaniko forgets HEALTHCHECK --start-interval", lines=instruction.lines
+                )
+            case _:
+                pass
+
+    def _needs(self, what: str, lines: Lines, since: Version | None) -> Iterator[Wrong]:
+        """*what* goes wrong unless the executor is the fork's *since*; None for all of them."""
+        if not self.executor.has(since):
+            hint = _ELSEWHERE if since is None else f"use {newer(since)}, or another backend"
+            yield Wrong(what=f"{self.executor} {what}", lines=lines, hint=hint)
+
+    def _run(self, run: Run) -> Iterator[Wrong]:
+        for mount in run.mounts:
+            yield from self._mount(mount, run.lines)
+        name, _, group = self.user.partition(":")
+        if group and not (group == name and name.isdecimal()):
+            yield from self._needs(
+                f"runs this as {name} without the group {group}", run.lines, _GROUPS
+            )
+        said = " ".join([*run.command, *(h.content for h in run.heredocs)])
+        for volume in self.volumes:
+            path = str(self.workdir / volume)
+            within = str(self.workdir) == path or str(self.workdir).startswith(f"{path}/")
+            if path != "/" and (within or re.search(rf"{re.escape(path)}(?![\w.-])", said)):
+                yield Wrong(
+                    what=f"kaniko loses what RUN writes below {volume} after VOLUME says so",
+                    lines=run.lines,
+                    hint=f"move VOLUME {volume} behind this line",
+                )
+
+    def _mount(self, mount: Mount, lines: Lines) -> Iterator[Wrong]:
+        kind = mount.type or "bind"
+        if kind not in _MOUNTS:
+            return  # a variable: it is a mount that the planner has seen
+        yield from self._needs(f"takes no heed of --mount=type={kind}", lines, _MOUNTS[kind])
+        if mount.get("from"):
+            yield from self._needs(f"cannot mount from {mount.get('from')}", lines, None)
+        if kind == "cache" and mount.flag("ro", "readonly"):
+            yield from self._needs("cannot mount a cache for reading only", lines, None)
+        target = mount.get("target", "dst", "destination")
+        if target and target[0] not in "/$" and str(self.workdir) != "/":
+            yield from self._needs(
+                f"mounts {target} below /, not below {self.workdir}", lines, None
+            )
+
+    def _copying(self, instruction: Copy | Add) -> Iterator[Wrong]:
+        name = type(instruction).__name__.upper()
+        yield from self._place(instruction.destination, name, instruction.lines)
+        if instruction.chmod and "$" not in instruction.chmod:
+            what = f"cannot do --chmod={instruction.chmod}"
+            if _OCTAL.fullmatch(instruction.chmod) is None:
+                yield from self._needs(what, instruction.lines, _SYMBOLIC)
+        for heredoc in instruction.heredocs:
+            if heredoc.expand and "$" in heredoc.content:
+                yield from self._needs(
+                    f"expands no variables in <<{heredoc.name}", instruction.lines, _EXPANDS
+                )
+        if isinstance(instruction, Copy) and instruction.from_stage:
+            return
+        yield from self._from_context(instruction)
+
+    def _from_context(self, instruction: Copy | Add) -> Iterator[Wrong]:
+        root = self.user.partition(":")[0] in ("", "0", "root")
+        ours = self.executor.flavor is Flavor.OSSCONTAINERTOOLS
+        if ours and not root and not instruction.chown:
+            yield from self._needs(
+                f"copies as {self.user}, not as root", instruction.lines, _AS_ROOT
+            )
+        heredocs = {heredoc.name for heredoc in instruction.heredocs}
+        for source in instruction.sources:
+            if source in heredocs or remote_kind(source):
+                continue
+            if ".." in PurePosixPath(source).parts:
+                yield Wrong(
+                    what=f"kaniko leaves the build context for {source}",
+                    lines=instruction.lines,
+                    hint="name it as seen from the context's root",
+                )
+            for path in self._found(source):
+                if path.is_symlink():
+                    shown = path.relative_to(self.request.context)
+                    yield Wrong(
+                        what=f"kaniko copies the link {shown}, not what it points to",
+                        lines=instruction.lines,
+                        hint="name what it points to",
+                    )
+
+    def _archives(self, add: Add) -> Iterator[Wrong]:
+        if not add.chown:
+            return
+        for source in add.sources:
+            if any(path.is_file() and _is_archive(path) for path in self._found(source)):
+                yield Wrong(
+                    what=f"kaniko gives what is in {source} to the owners in it, not to"
+                    f" {add.chown}",
+                    lines=add.lines,
+                    hint="unpack it in a RUN",
+                )
+
+    def _found(self, source: str) -> tuple[Path, ...]:
+        """What *source* names in the context: the paths themselves, not what is below them."""
+        name = source.strip("/")
+        if not name or "$" in name or ".." in PurePosixPath(name).parts:
+            return ()
+        context = self.request.context
+        if not any(character in name for character in "*?["):
+            return (context / name,)
+        try:
+            return tuple(sorted(context.glob(name)))
+        except (ValueError, OSError):
+            return ()
+
+    def _place(self, path: str, name: str, lines: Lines) -> Iterator[Wrong]:
+        """What lies in the way of writing to *path*."""
+        if "$" in path:
+            return
+        place = self.workdir / path
+        if place == _OWN or _OWN in place.parents:
+            yield Wrong(
+                what=f"{name}: /kaniko is the executor's own, never the image's", lines=lines
+            )
+        if str(place) in _MOUNTED:
+            yield Wrong(what=f"{name}: kaniko never takes {place} into the image", lines=lines)
+
+    def _arg(self, instruction: Arg) -> Iterator[Wrong]:
+        for name, default in instruction.args:
+            known = self.platform is not None and _OF_TARGET.fullmatch(name)
+            given = known or default is not None or name in self.request.build_args
+            if not given and _AUTOMATIC.fullmatch(name):
+                what = f"leaves {name} empty"
+                for wrong in self._needs(what, instruction.lines, _PLATFORM_ARGS):
+                    target = _OF_TARGET.fullmatch(name)
+                    said = "say for which platforms the step builds" if target else wrong.hint
+                    yield Wrong(what=wrong.what, lines=wrong.lines, hint=said)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether ADD unpacks *path*: by its first bytes, as BuildKit and kaniko decide."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
+    return packed or head[257:262] == b"ustar"
