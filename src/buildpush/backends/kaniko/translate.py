@@ -276,6 +276,7 @@ class KanikoOutput:
         self._count += 1
         self._task = f"{self.prefix}{self._count} {name}"
         self._outcome, self._running, self.is_ended = "done", False, False
+        self.fatal = ""  # RUN said that, and kaniko goes on
         yield TaskStarted(at=at, task=self._task, title=f"{self.prefix}{title}")
 
     def _end(self, at: float) -> Iterator[Event]:

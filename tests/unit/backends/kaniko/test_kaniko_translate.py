@@ -196,6 +196,18 @@ def test_run_may_say_that_kaniko_failed() -> None:
     assert output.fatal == ""
 
 
+def test_what_run_says_late_does_not_fail_the_push() -> None:
+    """On one stream it may come after kaniko's snapshot, and look like kaniko's last word."""
+    output = output_for()
+    hear(output, stage(0), *running("RUN make"), SNAPSHOT, "Error: ignored", stream="stdout")
+
+    push = (log("Pushing image to registry/app:1"), log(f"Pushed registry/app@sha256:{64 * 'a'}"))
+    hear(output, *push, stream="stdout")
+
+    assert output.fatal == ""
+    assert output.is_ended
+
+
 def test_what_kaniko_writes_in_the_background_does_not_end_run() -> None:
     """Layers for the cache are pushed while the next instruction runs; nor undo its last word."""
     output = output_for()
