@@ -196,7 +196,8 @@ class Cluster:
         """The log of a container: from *since* (RFC 3339), the last *tail* lines, *limit* bytes.
 
         With *timestamps* each line begins with its own and a space. Raises `failures.NotStarted`
-        while there is none: to try again is the caller's.
+        while there is none: to try again is the caller's. The log of a pod that no node has yet
+        is empty, and ends at once.
         """
         params = [("container", container)]
         params += [("follow", "true")] if follow else []
@@ -225,6 +226,8 @@ class Cluster:
         *stdin* is called once the command was accepted, with whether its end can be told: a
         server before 1.30 never tells a command that its stdin ended. Its pieces are drawn in
         this thread as fast as the command reads them, and no longer once that has ended.
+        But let the command read all of it, as in ``tar -x; status=$?; cat >/dev/null``: servers
+        do not say that a command has ended while its stdin is stuck.
         *on_output* is called from another thread with what comes out meanwhile; what it raises
         ends the command's connection and is raised here.
 

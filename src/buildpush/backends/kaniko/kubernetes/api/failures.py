@@ -105,6 +105,13 @@ class Ask:
         """The request in words."""
         name = f' "{self.name}"' if self.name else ""
         where = f' in namespace "{self.namespace}"' if self.kind.namespaced else ""
+        match self.part:
+            case "exec":
+                return f"run a command in pod{name}{where}"
+            case "log":
+                return f"read the log of pod{name}{where}"
+            case _:
+                pass
         return f"{self.verb} {self.resource}{name}{where}"
 
     @property

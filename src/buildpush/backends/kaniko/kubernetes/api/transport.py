@@ -183,7 +183,7 @@ class Transport:
         """What *error* means, where connecting and breaking off are different troubles."""
         if isinstance(error, BuildpushError):
             return error
-        said, place = reason(error), f"{self.access.server} ({self.access.source})"
+        said, place = reason(_origin(error)), f"{self.access.server} ({self.access.source})"
         if isinstance(error, _UNSENT):
             return _unreachable(f"the cluster at {place} cannot be reached: {said}", error, said)
         if isinstance(error, httpcore.TimeoutException):
@@ -310,14 +310,22 @@ def _passing(ask: Ask, error: Exception) -> bool:
     return isinstance(error, _UNSENT) or ask.repeatable
 
 
+def _origin(error: BaseException) -> BaseException:
+    """What the system raised: httpcore's pool takes the cause of its own errors away."""
+    if isinstance(error, (httpcore.NetworkError, httpcore.TimeoutException)):
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
 def _root(error: BaseException) -> BaseException:
+    error = _origin(error)
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _unreachable(message: str, error: Exception, said: str) -> BackendUnavailableError:
-    if isinstance(error.__cause__ or error, ProxyRefusedError):
+    if isinstance(_origin(error), ProxyRefusedError):
         return Unreachable(message, hint="look at proxy-url, HTTPS_PROXY and NO_PROXY")
     if "CERTIFICATE" in said.upper():
         return BackendUnavailableError(

@@ -25,7 +25,7 @@ from .wire import Status, parse_json
 __all__ = ["Session"]
 
 PING: Final = 15.0
-SILENCE: Final = 180.0
+SILENCE: Final = 120.0
 """Seconds in which nothing may move in either direction. Long, since a command that does not
 read its stdin for a while keeps the answers to our pings from us, too."""
 _WAITING: Final = 1 << 19
