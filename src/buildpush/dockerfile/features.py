@@ -27,6 +27,7 @@ class Need(Enum):
     COPY_HEREDOC = "read here-documents in COPY and ADD"
     MOUNT_BIND = "honour RUN --mount=type=bind"
     MOUNT_CACHE = "honour RUN --mount=type=cache"
+    MOUNT_FROM = "mount a stage or an image in RUN"
     MOUNT_TMPFS = "honour RUN --mount=type=tmpfs"
     MOUNT_SECRET = "mount build secrets"  # noqa: S105
     MOUNT_SSH = "forward an SSH agent"
@@ -159,6 +160,9 @@ def _of_run(run: Run, env: Mapping[str, str], escape: str) -> Iterator[tuple[Nee
     for mount in run.mounts:
         kind = _expanded(mount.type, env, escape).lower()
         yield _MOUNTS.get(kind, Need.MOUNT_BIND), f"--mount=type={kind}"
+        origin = mount.get("from")
+        if origin:
+            yield Need.MOUNT_FROM, f"--mount=from={origin}"
     if run.network != "default":
         yield Need.NETWORK, f"--network={run.network}"
     if run.security != "sandbox":

@@ -34,7 +34,8 @@ _FEATURES: Final[dict[Need, tuple[Feature, ...]]] = {
     Need.COPY_HEREDOC: (Feature.HEREDOCS,),
     Need.MOUNT_BIND: (Feature.RUN_MOUNTS,),
     Need.MOUNT_CACHE: (Feature.RUN_MOUNTS,),
-    Need.MOUNT_TMPFS: (Feature.RUN_MOUNTS,),
+    Need.MOUNT_FROM: (Feature.RUN_MOUNTS, Feature.STAGE_MOUNTS),
+    Need.MOUNT_TMPFS: (Feature.RUN_MOUNTS, Feature.TMPFS_MOUNTS),
     Need.MOUNT_SECRET: (Feature.RUN_MOUNTS, Feature.SECRETS),
     Need.MOUNT_SSH: (Feature.RUN_MOUNTS, Feature.SSH),
     Need.NETWORK: (Feature.STEP_NETWORK,),
@@ -56,6 +57,8 @@ FRONTEND: Final = frozenset(
     {
         Feature.HEREDOCS,
         Feature.RUN_MOUNTS,
+        Feature.STAGE_MOUNTS,
+        Feature.TMPFS_MOUNTS,
         Feature.STEP_NETWORK,
         Feature.DEVICES,
         Feature.COPY_LINK,

@@ -83,6 +83,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "file_docker_secrets": Row(how="added to secrets"),
     "ssh": Row(feature=Feature.SSH),
     "network": Row(feature=Feature.RUN_NETWORK),
+    "network: none": Row(feature=Feature.NO_NETWORK),
     "network: by name": Row(feature=Feature.NAMED_NETWORK),
     "add_hosts": Row(feature=Feature.ADD_HOSTS),
     "shm_size": Row(feature=Feature.SHM_SIZE),

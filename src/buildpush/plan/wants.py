@@ -44,6 +44,8 @@ def _rows(spec: StepSpec, name: str, host: Platform) -> Iterator[str]:
     match name:
         case "platforms":
             yield from _platform_rows(spec.platforms, host)
+        case "network" if spec.network == "none":
+            yield "network: none"
         case "network" if spec.network not in ("default", "none", "host"):
             yield "network: by name"
         case "reproducible" if spec.reproducible == "strict":

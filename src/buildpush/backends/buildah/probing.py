@@ -56,6 +56,8 @@ _ALWAYS: Final = frozenset(
         Feature.SSH,
         Feature.TARGET,
         Feature.RUN_MOUNTS,
+        Feature.STAGE_MOUNTS,
+        Feature.TMPFS_MOUNTS,
         Feature.ADD_HOSTS,
         Feature.ULIMITS,
         Feature.ADD_URL,
@@ -75,6 +77,7 @@ _ALWAYS: Final = frozenset(
 _WITH_RUNTIME: Final = frozenset(
     {
         Feature.RUN_NETWORK,
+        Feature.NO_NETWORK,
         Feature.STEP_NETWORK,
         Feature.SHM_SIZE,
         Feature.CGROUP_PARENT,

@@ -21,6 +21,7 @@ _CLASSIC: Final = _BY_DAEMON | {
     Feature.RUN,
     Feature.TARGET,
     Feature.RUN_NETWORK,
+    Feature.NO_NETWORK,
     Feature.NAMED_NETWORK,
     Feature.ADD_HOSTS,
     Feature.SHM_SIZE,

@@ -1,1 +1,136 @@
 """kaniko: builds without any privilege, in a container of its own or in a cluster's pods."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, field
+
+from ...auth import Keychain
+from ...errors import BackendUnavailableError
+from ...plan import Artifact, BuildRequest, Capabilities, Feature
+from ...runtime import Environment, Run
+from .. import Sweeping
+from .flavors import Executor, Flavor, features_of, guess, parse_version
+from .options import KanikoOptions
+from .runner import Runner
+
+if TYPE_CHECKING:
+    from .building import Kaniko
+
+__all__ = ["Flavor", "KanikoBackend", "KanikoOptions", "Runner"]
+
+_ARCHIVED = "gcr.io/kaniko-project/"
+
+
+@define(eq=False, kw_only=True)
+class KanikoBackend:
+    """Builds with kaniko's executor, which a runner starts where it does no harm.
+
+    *image* is the executor's image, best by digest; without it, BUILDPUSH_KANIKO_IMAGE. There is
+    no default: Google's is archived, and which fork to trust is the caller's to say. *runner* is
+    a `ContainerRunner`, a `KubernetesRunner` or a `LocalRunner`; without it, what
+    BUILDPUSH_KANIKO_RUNNER names, else what fits where we are. *flavor* and *version* say what is
+    in the image where neither its name nor the executor tells. *options* are kaniko's own
+    settings, beyond the step's.
+    """
+
+    image: str = ""
+    runner: Runner | None = None
+    flavor: Flavor | None = None
+    version: str = ""
+    options: KanikoOptions = field(factory=KanikoOptions)
+    _found: Kaniko | None = field(default=None, init=False)
+
+    def probe(self) -> Capabilities:
+        """Say what this executor does in the hands of this runner.
+
+        Raises `BackendUnavailableError` where no image is chosen or the runner cannot work here.
+        """
+        kaniko = self._look()
+        executor, found = kaniko.executor, kaniko.found
+        features, notes = features_of(executor)
+        both = features | found.features | {Feature.MULTI_PLATFORM}
+        archived = ("its image is archived: no one mends it",)
+        return Capabilities(
+            backend="kaniko",
+            version=f"{executor.number} ({executor.flavor.value})",
+            features=both,
+            platforms=found.platforms,
+            notes={f: note for f, note in {**notes, **found.notes}.items() if f not in both},
+            remarks=(
+                *((f"image {kaniko.image}",) if kaniko.image else ()),
+                *found.remarks,
+                *(archived if kaniko.image.startswith(_ARCHIVED) else ()),
+            ),
+        )
+
+    def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
+        """Build *request*: a layout where the runner can export one, else pushed by kaniko.
+
+        Raises `BuildError` with the instruction's lines and its output; `PodNotStartedError` and
+        `PodLostError` for what a cluster does; `CredentialConflictError` beforehand.
+        """
+        from .building import Building
+
+        kaniko = self._found or self._look()
+        return Building(kaniko=kaniko, request=request, keychain=keychain, run=run).artifact()
+
+    def preview(self, request: BuildRequest) -> str:
+        """The command line or the manifests that `build` would start, without any secret.
+
+        Raises `UnsupportedFeatureError` for what this executor would ignore or do wrongly.
+        """
+        from .building import previews
+
+        texts = [text.strip("\n") for text in previews(self._found or self._look(), request)]
+        return "\n---\n".join(texts) if texts[0].startswith("apiVersion") else "\n".join(texts)
+
+    def gc(self, *, older_than: timedelta) -> tuple[str, ...]:
+        """Remove what killed clients have left in the engine or the cluster; its names.
+
+        What is *older_than* that is taken for abandoned, so let it be longer than any build
+        takes. Raises `BackendUnavailableError`, `AuthError`.
+        """
+        from .choosing import choose_runner
+
+        runner = self.runner or choose_runner(Environment.current())
+        if not isinstance(runner, Sweeping):
+            return ()
+        return runner.gc(older_than=older_than)
+
+    def _look(self) -> Kaniko:
+        from .building import Kaniko
+        from .choosing import choose_image, choose_runner
+
+        environment = Environment.current()
+        runner = self.runner or choose_runner(environment)
+        image = self.image
+        if not image and getattr(runner, "wants_image", True):
+            image = choose_image(environment)
+        executor = self._executor(image, "")
+        found = runner.probe(image, ask_version=executor is None)
+        executor = executor or self._executor(image, found.version)
+        if executor is None:
+            raise BackendUnavailableError(
+                f"{image or 'the executor'} does not say which kaniko it is"
+                f"{f' ({found.version})' if found.version else ''}",
+                hint="say it: KanikoBackend(flavor=Flavor.OSSCONTAINERTOOLS, version='1.28.3')",
+            )
+        self._found = Kaniko(
+            image=image, executor=executor, options=self.options, runner=runner, found=found
+        )
+        return self._found
+
+    def _executor(self, image: str, said: str) -> Executor | None:
+        """What is in *image*, by what the caller, its name and the executor itself say."""
+        guessed = guess(image, said)
+        version = self.version or said
+        if self.flavor is None:
+            return (
+                evolve(guessed, version=parse_version(version)) if guessed and version else guessed
+            )
+        if version:
+            return Executor(flavor=self.flavor, version=parse_version(version))
+        return evolve(guessed, flavor=self.flavor) if guessed else None

@@ -64,6 +64,7 @@ def command(
     arguments = _build_args(request, executor, platform)
     variables = {name: value for name, value in arguments.items() if is_free(name)}
     variables |= chosen(executor, options.feature_flags, reproducible=bool(request.reproducible))
+    variables["DOCKER_CONFIG"] = str(places.private)
     return Command(words=tuple(words.all()), variables=variables)
 
 

@@ -65,7 +65,8 @@ def previews(kaniko: Kaniko, request: BuildRequest) -> Iterator[str]:
     for platform, single in _platforms(request):
         files = private_files(evolve(single, secrets={}), kaniko.executor, kaniko.options)
         names = {CONFIG: b"", **files, **{f"secrets/{name}": b"" for name in single.secrets}}
-        yield kaniko.runner.preview(_execution(kaniko, single, platform, names, None))
+        layout = Path("layout") if request.delivery is Delivery.LAYOUT else None
+        yield kaniko.runner.preview(_execution(kaniko, single, platform, names, layout))
 
 
 @frozen(kw_only=True)

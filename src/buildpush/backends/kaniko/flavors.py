@@ -97,6 +97,7 @@ _ALWAYS: Final = frozenset(
         Feature.TARGET,
         Feature.FOREIGN_PLATFORM,
         Feature.ADD_URL,
+        Feature.COPY_LINK,
         Feature.REGISTRY_CACHE,
         Feature.CACHE_IMPORT,
         Feature.COMPRESSION,
@@ -118,12 +119,14 @@ _ANNOTATIONS_OF_CHAINGUARD: Final[Version] = (1, 25, 16)
 _IGNORED: Final = "it ignores the flag"
 _NEVER: Final[Mapping[Feature, str]] = {
     Feature.SSH: "it has no --ssh, and ignores what would mount it",
+    Feature.STAGE_MOUNTS: "it mounts nothing of other stages or images",
+    Feature.TMPFS_MOUNTS: "it ignores such a mount, and what is in it lands in the image",
     Feature.RUN_NETWORK: "it has no networks of its own",
+    Feature.NO_NETWORK: "RUN shares the network that base images are fetched by",
     Feature.STEP_NETWORK: "it ignores RUN --network",
     Feature.NAMED_NETWORK: "it has no networks of its own",
     Feature.INSECURE_RUN: "it ignores RUN --security",
     Feature.DEVICES: "it ignores RUN --device",
-    Feature.COPY_LINK: _IGNORED,
     Feature.COPY_EXCLUDE: _IGNORED,
     Feature.COPY_PARENTS: _IGNORED,
     Feature.ADD_CHECKSUM: "it ignores the flag, and takes whatever it is sent",

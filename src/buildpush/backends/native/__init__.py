@@ -48,6 +48,8 @@ _WITH_RUN: Final = frozenset(
     {
         Feature.RUN,
         Feature.RUN_MOUNTS,
+        Feature.STAGE_MOUNTS,
+        Feature.TMPFS_MOUNTS,
         Feature.SECRETS,
         Feature.SSH,
         Feature.ADD_HOSTS,
@@ -55,7 +57,9 @@ _WITH_RUN: Final = frozenset(
         Feature.ULIMITS,
     }
 )
-_WITH_NAMESPACES: Final = frozenset({Feature.RUN_NETWORK, Feature.STEP_NETWORK})
+_WITH_NAMESPACES: Final = frozenset(
+    {Feature.RUN_NETWORK, Feature.NO_NETWORK, Feature.STEP_NETWORK}
+)
 
 
 class NativeBackend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from ...plan import Feature
@@ -24,9 +25,20 @@ def _run(_: Workbench, build: Build) -> None:
 
 def _run_mounts(_: Workbench, build: Build) -> None:
     files = build().image.files()
-    assert files["seen"].content == b"kept\nfrom the context\nfrom a stage\n"
-    left = {name for name in files if name.startswith(("cache/", "bound/", "stage/", "scratch/"))}
-    assert left == set()
+    assert files["seen"].content == b"kept\nfrom the context\n"
+    assert {name for name in files if name.startswith(("cache/", "bound/"))} == set()
+
+
+def _stage_mounts(_: Workbench, build: Build) -> None:
+    files = build().image.files()
+    assert files["seen"].content == b"from a stage\n"
+    assert {name for name in files if name.startswith("stage/")} == set()
+
+
+def _tmpfs_mounts(_: Workbench, build: Build) -> None:
+    files = build().image.files()
+    assert b" /scratch tmpfs " in files["seen"].content
+    assert {name for name in files if name.startswith("scratch/")} == set()
 
 
 def _secrets(_: Workbench, build: Build) -> None:
@@ -42,6 +54,16 @@ def _ssh(_: Workbench, build: Build) -> None:
 def _no_network(_: Workbench, build: Build) -> None:
     lines = build().image.text("route").splitlines()
     assert lines[1:] == [], "there is a way out"
+
+
+def _host_network(_: Workbench, build: Build) -> None:
+    seen = build().image.text("devices")
+    devices = Path("/proc/net/dev").read_text()
+    assert _devices(seen) == _devices(devices)
+
+
+def _devices(table: str) -> set[str]:
+    return {line.partition(":")[0].strip() for line in table.splitlines() if ":" in line}
 
 
 def _add_hosts(_: Workbench, build: Build) -> None:
@@ -112,6 +134,7 @@ def _cache_import(bench: Workbench, build: Build) -> None:
 
 
 _WITH_RUN: Final = (Feature.RUN,)
+_WITH_MOUNTS: Final = (Feature.RUN, Feature.RUN_MOUNTS)
 
 RUN_PROOFS: Final = (
     Proof(
@@ -122,18 +145,36 @@ RUN_PROOFS: Final = (
     Proof(
         feature=Feature.RUN_MOUNTS,
         ask=ask_of(
-            "FROM $BASE AS other\nCOPY other /other\n"
             "FROM $BASE\n"
             "RUN --mount=type=cache,target=/cache,id=conformance echo kept >/cache/file\n"
             "RUN --mount=type=cache,target=/cache,id=conformance"
             " --mount=type=bind,source=given,target=/bound"
-            " --mount=type=bind,from=other,source=other,target=/stage"
-            " --mount=type=tmpfs,target=/scratch"
-            " touch /scratch/file && cat /cache/file /bound /stage >/seen\n",
-            {"given": "from the context\n", "other": "from a stage\n"},
+            " cat /cache/file /bound >/seen\n",
+            {"given": "from the context\n"},
         ),
         check=_run_mounts,
         needs=_WITH_RUN,
+    ),
+    Proof(
+        feature=Feature.STAGE_MOUNTS,
+        ask=ask_of(
+            "FROM $BASE AS other\nCOPY other /other\n"
+            "FROM $BASE\n"
+            "RUN --mount=type=bind,from=other,source=other,target=/stage cat /stage >/seen\n",
+            {"other": "from a stage\n"},
+        ),
+        check=_stage_mounts,
+        needs=_WITH_MOUNTS,
+    ),
+    Proof(
+        feature=Feature.TMPFS_MOUNTS,
+        ask=ask_of(
+            "FROM $BASE\n"
+            "RUN --mount=type=tmpfs,target=/scratch touch /scratch/file"
+            " && grep ' /scratch tmpfs ' /proc/mounts >/seen\n"
+        ),
+        check=_tmpfs_mounts,
+        needs=_WITH_MOUNTS,
     ),
     Proof(
         feature=Feature.SECRETS,
@@ -157,6 +198,12 @@ RUN_PROOFS: Final = (
     ),
     Proof(
         feature=Feature.RUN_NETWORK,
+        ask=ask_of("FROM $BASE\nRUN cat /proc/net/dev >/devices\n", network="host"),
+        check=_host_network,
+        needs=_WITH_RUN,
+    ),
+    Proof(
+        feature=Feature.NO_NETWORK,
         ask=ask_of("FROM $BASE\nRUN cat /proc/net/route >/route\n", network="none"),
         check=_no_network,
         needs=_WITH_RUN,

@@ -19,6 +19,7 @@ FIRST: dict[str, Any] = {"driver": "docker", "client": FIRST_CLIENT, "engine": "
 
 BASIC = {
     Feature.RUN, Feature.SECRETS, Feature.SSH, Feature.TARGET, Feature.RUN_MOUNTS,
+    Feature.STAGE_MOUNTS, Feature.TMPFS_MOUNTS, Feature.NO_NETWORK,
     Feature.FOREIGN_PLATFORM, Feature.RUN_NETWORK, Feature.ADD_HOSTS, Feature.ADD_URL,
     Feature.CUSTOM_SYNTAX, Feature.LOCAL_CACHE, Feature.CACHE_IMPORT,
 }  # fmt: skip
