@@ -11,7 +11,9 @@ from ...plan import BuildRequest
 from .argv import cache_repository, target_name
 from .featureflags import NEWEST, SINCE
 from .flavors import Executor, Flavor, Version, newer
+from .handover import labels_again
 from .options import KanikoOptions
+from .wrongs import READS_TWICE
 
 __all__ = ["refuse_settings"]
 
@@ -115,6 +117,13 @@ def _registries(request: BuildRequest, executor: Executor) -> Iterator[tuple[str
 
 
 def _names(request: BuildRequest, executor: Executor) -> Iterator[tuple[str, str]]:
+    again = labels_again(request)
+    for name in again if executor.has(READS_TWICE) else ():
+        if any(character in f"{name}{again[name]}" for character in "\"'$\\"):
+            yield (
+                f"labels: {executor} does not set {name} over the Dockerfile's",
+                "take it out of the Dockerfile",
+            )
     for name in request.secrets:
         if _SECRET_ID.fullmatch(name) is None:
             yield f"secrets: kaniko keeps a secret in a file, and {name!r} names none", "rename it"

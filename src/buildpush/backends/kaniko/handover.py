@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...dockerfile.instructions import Instruction, Label, OnBuild, Stage
 from ...dockerfile.stages import Resolution, resolve
@@ -11,7 +11,7 @@ from ...oci import Platform
 from ...plan import BuildRequest
 from .flavors import Executor
 
-__all__ = ["dockerfile", "needed", "resolution"]
+__all__ = ["dockerfile", "labels_again", "needed", "resolution"]
 
 _LEAVES_OUT = (1, 26, 0)
 """Since when only what the target needs is built, whatever COPY --from calls it."""
@@ -59,9 +59,9 @@ def dockerfile(request: BuildRequest, executor: Executor) -> str:
             lines[stage.base.lines.first - 1] = _from(stage, seen.stages[index].base.name)
             for number in range(stage.base.lines.first, stage.base.lines.last):
                 lines[number] = ""
-    again = _labels_again(request, seen)
+    again = labels_again(request)
     if again:
-        _after(request.dockerfile.stages, seen.target, lines, again)
+        _after(request.dockerfile.stages, seen.target, lines, _label(again, request))
     return "\n".join(lines)
 
 
@@ -80,16 +80,20 @@ def _from(stage: Stage, image: str) -> str:
     return f"FROM {image}{name}"
 
 
-def _labels_again(request: BuildRequest, seen: Resolution) -> str:
-    set_there = set(_labels(needed(seen)))
-    again = {
+def labels_again(request: BuildRequest) -> Mapping[str, str]:
+    """The step's labels that the Dockerfile sets, too."""
+    set_there = set(_labels(needed(resolution(request))))
+    return {
         name: value
         for name, value in request.labels.items()
         if name in set_there and "\n" not in f"{name}{value}"
     }
+
+
+def _label(labels: Mapping[str, str], request: BuildRequest) -> str:
     escape = request.dockerfile.escape
-    words = [f"{_quoted(n, escape)}={_quoted(v, escape)}" for n, v in again.items()]
-    return f"LABEL {' '.join(words)}" if words else ""
+    words = [f"{_quoted(n, escape)}={_quoted(v, escape)}" for n, v in labels.items()]
+    return f"LABEL {' '.join(words)}"
 
 
 def _labels(instructions: Iterable[Instruction]) -> Iterator[str]:

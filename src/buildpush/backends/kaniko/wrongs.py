@@ -16,6 +16,7 @@ from ...dockerfile.instructions import (
     Copy,
     Healthcheck,
     Instruction,
+    Label,
     Lines,
     Mount,
     OnBuild,
@@ -25,12 +26,13 @@ from ...dockerfile.instructions import (
     Workdir,
 )
 from ...dockerfile.resolution import ResolvedStage
+from ...dockerfile.words import expand_word
 from ...oci import Platform
 from ...plan import BuildRequest
 from .flavors import Executor, Flavor, Version, newer
 from .handover import resolution
 
-__all__ = ["Wrong", "wrongs"]
+__all__ = ["READS_TWICE", "Wrong", "reads_again", "wrongs"]
 
 _MOUNTS: Final[dict[str, Version | None]] = {
     "cache": (1, 25, 6),
@@ -39,7 +41,10 @@ _MOUNTS: Final[dict[str, Version | None]] = {
     "tmpfs": None,
     "ssh": None,
 }
+READS_TWICE: Final[Version] = (1, 25, 1)
+"""Since when a LABEL is expanded once more than it should be; 1.25.0 and the others do not."""
 _SYMBOLIC: Final[Version] = (1, 28, 0)
+_ROOT_KEPT: Final[Version] = (1, 28, 0)
 _GROUPS: Final[Version] = (1, 28, 1)
 _EXPANDS: Final[Version] = (1, 28, 1)
 _AS_ROOT: Final[Version] = (1, 25, 2)
@@ -126,6 +131,8 @@ class _Walk:
                 self.volumes += paths
             case Arg():
                 yield from self._arg(instruction)
+            case Label():
+                yield from self._label(instruction)
             case Healthcheck(start_interval=interval) if interval:
                 yield Wrong(
                     what="kaniko forgets HEALTHCHECK --start-interval", lines=instruction.lines
@@ -220,10 +227,15 @@ class _Walk:
                     )
 
     def _archives(self, add: Add) -> Iterator[Wrong]:
-        if not add.chown:
-            return
         for source in add.sources:
-            if any(path.is_file() and _is_archive(path) for path in self._found(source)):
+            packed = [path for path in self._found(source) if path.is_file() and _is_archive(path)]
+            if any(map(_has_root, packed)):
+                yield from self._needs(
+                    f"gives {add.destination} the mode and owner of ./ in {source}",
+                    add.lines,
+                    _ROOT_KEPT,
+                )
+            if packed and add.chown:
                 yield Wrong(
                     what=f"kaniko gives what is in {source} to the owners in it, not to"
                     f" {add.chown}",
@@ -256,6 +268,18 @@ class _Walk:
         if str(place) in _MOUNTED:
             yield Wrong(what=f"{name}: kaniko never takes {place} into the image", lines=lines)
 
+    def _label(self, instruction: Label) -> Iterator[Wrong]:
+        if not self.executor.has(READS_TWICE):
+            return
+        for name, value in instruction.pairs:
+            if reads_again(value, self.request.dockerfile.escape):
+                yield Wrong(
+                    what=f"{self.executor} takes quotes, escapes and variables out of the label"
+                    f" {name} twice",
+                    lines=instruction.lines,
+                    hint="set it with the step's labels",
+                )
+
     def _arg(self, instruction: Arg) -> Iterator[Wrong]:
         for name, default in instruction.args:
             known = self.platform is not None and _OF_TARGET.fullmatch(name)
@@ -268,6 +292,15 @@ class _Walk:
                     yield Wrong(what=wrong.what, lines=wrong.lines, hint=said)
 
 
+def reads_again(value: str, escape: str) -> bool:
+    """Whether *value*, once expanded, still has what expanding would take out of it."""
+    try:
+        once = expand_word(value, {}, escape=escape)
+    except ValueError:
+        return False
+    return any(character in once for character in ('"', "'", "$", "\\"))
+
+
 def _is_archive(path: Path) -> bool:
     """Whether ADD unpacks *path*: by its first bytes, as BuildKit and kaniko decide."""
     try:
@@ -277,3 +310,15 @@ def _is_archive(path: Path) -> bool:
         return False
     packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
     return packed or head[257:262] == b"ustar"
+
+
+def _has_root(path: Path) -> bool:
+    """Whether the archive *path* begins with its own folder, as ``tar -C folder .`` writes it."""
+    import tarfile
+
+    try:
+        with tarfile.open(path) as archive:
+            first = archive.next()
+    except (tarfile.TarError, OSError, EOFError, ValueError):
+        return False
+    return first is not None and first.name in (".", "./", "")
