@@ -215,7 +215,8 @@ class Following:
                 error.reason = reason
                 return error
             case "lost":
-                where = f" while it was {standing.stage.value}" if standing.pod else ""
+                before = standing.stage in (Stage.PENDING, Stage.FILLING)
+                where = f" while it was {standing.stage.value}" if before and standing.pod else ""
                 lost = PodLostError(
                     f"{self.what} was taken away{where}: {reason}{colon}",
                     hint=_hint(reason, said) or "try again",

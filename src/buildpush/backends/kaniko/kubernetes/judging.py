@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from attrs import frozen
 
-from .builds import INIT, MAIN
+from .builds import INIT, JOB_LABEL, MAIN
 from .quantities import quantity
 
 __all__ = ["Finished", "Seen", "Stage", "Standing", "Trouble", "judge"]
@@ -23,7 +23,7 @@ Thing = Mapping[str, Any]
 
 NEVER: Final = math.inf
 """The patience with what may pass: as long as the schedule's time limit allows."""
-_SOON: Final = 20.0
+_SOON: Final = 10.0
 _AT_ONCE: Final = 0.0
 
 _HOPELESS_PULL: Final = re.compile(
@@ -42,7 +42,7 @@ _OOM: Final = "OOMKilled"
 class Stage(Enum):
     """How far a pod is."""
 
-    PENDING = "not started"
+    PENDING = "starting"
     FILLING = "waiting for its context"
     RUNNING = "running"
     OVER = "over"
@@ -308,7 +308,7 @@ def _pull(seen: Seen, reason: str, message: str) -> Trouble:
     said = message
     if event is not None and reason == "ImagePullBackOff" and "rror" not in message:
         said = str(event.get("message", ""))  # older kubelets keep the cause out of the state
-    hopeless = reason == "ImagePullBackOff" and _HOPELESS_PULL.search(said)
+    hopeless = _HOPELESS_PULL.search(said)
     patience = _AT_ONCE if hopeless else 60.0
     return Trouble(kind="not started", reason=reason, message=said, patience=patience)
 
@@ -318,8 +318,10 @@ def _mounting(seen: Seen) -> Trouble | None:
     if event is None:
         return None
     message = str(event.get("message", ""))
-    # A moment after the Job comes our own Secret; anything else that is missing, is.
-    missing = event["reason"] == "FailedMount" and "not found" in message
+    pod = seen.pod or {}
+    ours = f'secret "{pod["metadata"].get("labels", {}).get(JOB_LABEL)}" not found'
+    # Our own Secret comes a moment after the Job; what else is missing hardly ever does.
+    missing = event["reason"] == "FailedMount" and "not found" in message and ours not in message
     return Trouble(
         kind="not started",
         reason=str(event["reason"]),

@@ -12,6 +12,8 @@ __all__ = ["LogCursor"]
 _STAMPED: Final = re.compile(
     rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?", re.ASCII
 )
+_LONG: Final = 1 << 15
+"""Bytes from which a line may have come in several pieces."""
 
 
 @define(eq=False)
@@ -31,18 +33,24 @@ class LogCursor:
     """How many of those have come again."""
     _catching_up: bool = field(default=False, init=False)
     _skipping: bool = field(default=False, init=False)
+    _long: bool = field(default=False, init=False)
 
     def reopened(self) -> None:
         """The log begins again, at `since` or a little before."""
         self._again = 0
         self._catching_up = bool(self.since)
-        self._skipping = False
+        self._skipping = self._long = False
 
     def take(self, raw: bytes) -> str | None:
         """The text of a line as it came, without its timestamp; None if it is known already."""
         found = _STAMPED.match(raw)
-        if found is None:  # the rest of a line that was too long to come as one
-            return None if self._skipping else raw.decode("utf-8", "replace")
+        if found is None:
+            # The rest of a line that was too long to come as one; else it is the server that
+            # speaks, in the log's place ("unable to retrieve container logs for …").
+            rest = self._long and not self._skipping
+            self._long = self._long and len(raw) >= _LONG
+            return raw.decode("utf-8", "replace") if rest else None
+        self._long = len(raw) >= _LONG
         stamp = (found[1], (found[2] or b"").ljust(9, b"0"))
         self._skipping = self._is_known(stamp)
         if self._skipping:

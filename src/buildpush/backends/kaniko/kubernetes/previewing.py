@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from attrs import evolve
-
 from .builds import INIT, JOB_LABEL, Build, secret_keys
-from .manifests import job, preview_token
+from .manifests import job
 from .settings import RegistryContext, RemoteContext, StreamedContext
 
 __all__ = ["preview"]
@@ -18,25 +17,36 @@ def preview(build: Build, namespace: str) -> str:
 
     The same for the same input; nothing secret is in it.
     """
+    documents = [job(build), _secret_shape(build)]
+    if namespace:
+        for document in documents:
+            document["metadata"] = {**document["metadata"], "namespace": namespace}
+    manifest, shape = map(_dump, documents)
+    return (
+        f"{manifest}{_comment(_sending(build, namespace))}---\n"
+        f"{_comment(_filling(build, namespace))}{shape}"
+    )
+
+
+def _dump(document: dict[str, Any]) -> str:
     import yaml
 
-    def dump(document: dict[str, Any]) -> str:
-        text: str = yaml.safe_dump(document, sort_keys=False, width=96, allow_unicode=True)
-        return text
+    class Dumper(yaml.SafeDumper):
+        """Shows text of several lines as such."""
 
-    manifest = job(build)
-    shape = _secret_shape(build)
-    for document in (manifest, shape):
-        if namespace:
-            document["metadata"] = {**document["metadata"], "namespace": namespace}
-    notes = "\n".join(f"# {line}".rstrip() for line in _notes(build, namespace))
-    return f"{dump(manifest)}---\n{dump(shape)}{notes}\n"
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    written: str = yaml.dump(
+        document, Dumper=Dumper, sort_keys=False, width=96, allow_unicode=True
+    )
+    return written
 
 
-def named(build: Build, name: str) -> Build:
-    """*build* with the names of a preview: chance has no part in them."""
-    token = preview_token(build)
-    return evolve(build, naming=evolve(build.naming, name=f"{name.removesuffix('-')}-{token}"))
+def _comment(lines: list[str]) -> str:
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _secret_shape(build: Build) -> dict[str, Any]:
@@ -50,35 +60,32 @@ def _secret_shape(build: Build) -> dict[str, Any]:
     }
 
 
-def _notes(build: Build, namespace: str) -> list[str]:
+def _filling(build: Build, namespace: str) -> list[str]:
+    """How to make the Secret."""
+    keys = secret_keys(build.execution.files)
+    files = " ".join(f"--from-file={key}={shlex.quote(path)}" for path, key in keys.items())
+    inside = f" -n {namespace}" if namespace else ""
+    return [
+        "Its values are left out: fill them in before this is applied, or leave the Secret out and",
+        f"make it of the files:  kubectl{inside} create secret generic {build.naming.name} {files}",
+        "The pod waits for it. buildpush makes it the Job's own (ownerReferences): it goes with it.",
+    ]
+
+
+def _sending(build: Build, namespace: str) -> list[str]:
+    """How to hand over the build context."""
     name = build.naming.name
     inside = f" -n {namespace}" if namespace else ""
-    keys = secret_keys(build.execution.files)
-    files = " ".join(f"--from-file={key}={_quoted(path)}" for path, key in keys.items())
-    lines = [
-        "The Secret's values are left out. Apply the Job, and make the Secret from the files:",
-        f"  kubectl{inside} create secret generic {name} {files}",
-        "buildpush makes it the Job's own (ownerReferences), so that it goes with it.",
-    ]
     match build.delivery:
         case StreamedContext():
             pod = f'"$(kubectl{inside} get pods -l {JOB_LABEL}={name} -o name)"'
-            lines += [
+            return [
                 "Once the pod waits for the build context, send it, without what is ignored:",
                 f"  tar -C CONTEXT -c . | kubectl{inside} exec -i {pod} -c {INIT} -- \\",
                 "    sh -c 'cd /buildpush && mkdir -p context && tar -x -C context && : > arrived'",
             ]
-        case RegistryContext(repository=repository):
-            lines.append(
-                f"The image {repository}:context-… is {build.context_image}'s stand-in: buildpush"
-                " makes it, with the build context in /context."
-            )
+        case RegistryContext():
+            image = build.context_image
+            return [f"buildpush makes the image {image}…, with the build context in /context."]
         case RemoteContext(url=url):
-            lines.append(f"Kaniko fetches the build context from {url}.")
-    return lines
-
-
-def _quoted(path: str) -> str:
-    import shlex
-
-    return shlex.quote(path)
+            return [f"Kaniko fetches the build context from {url}."]
