@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("engine_fixtures", "docker_ways")
+pytest_plugins = ("engine_fixtures", "docker_ways", "kaniko_fixtures")
 
-_KEPT = ("BUILDPUSH_REQUIRE_ENGINES", "BUILDPUSH_TEST_CACHE")
+_KEPT = ("BUILDPUSH_REQUIRE_ENGINES", "BUILDPUSH_TEST_CACHE", "BUILDPUSH_TEST_KANIKO")
 _DROPPED = (
     *("DOCKER_", "REGISTRY_AUTH", "XDG_", "BUILDPUSH_", "BUILDKIT_", "PLUGIN_", "DRONE_"),
     *("BUILDX_", "BUILDAH_", "CONTAINERS_", "CONTAINER_HOST", "STORAGE_", "SSH_AUTH_SOCK"),

@@ -25,6 +25,7 @@ from .creation import (
     handed_over,
     options,
     places,
+    told,
 )
 from .desk import Desk, last_words
 from .private import write_private
@@ -111,7 +112,7 @@ class Box:
     def _make(self, shape: Shape) -> Command | None:
         """Create the container; None where the engine does not find the folders to mount."""
         execution, desk = self.execution, self.desk
-        command = execution.command(places(shape))
+        command = told(execution, places(shape))
         if desk.engine.kind == "nerdctl":
             return command  # made and started at once: it cannot attach to stdin afterwards
         words = options(shape, execution.image, command, execution.request, desk.engine.kind)
@@ -192,7 +193,7 @@ class Box:
 
     def _argv(self, shape: Shape) -> tuple[str, ...]:
         execution, engine = self.execution, self.desk.engine
-        command = execution.command(places(shape))
+        command = told(execution, places(shape))
         words = options(shape, execution.image, command, execution.request, engine.kind)
         return engine.command("run", *words)
 

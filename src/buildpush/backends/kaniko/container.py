@@ -19,7 +19,7 @@ from ...runtime import Environment, Run
 from ..engine.command import Translator
 from ..engine.conflicts import wants
 from .box import Box
-from .creation import CREATED, LABELS, RUN, Shape, options, places
+from .creation import CREATED, LABELS, RUN, Shape, options, places, told
 from .desk import Desk, quiet_desk
 from .engines import Engine, addressed, find
 from .pulling import bring, version_of
@@ -124,7 +124,7 @@ class ContainerRunner:
             layout=execution.layout is not None,
         )
         kind = self.engine or "docker"
-        command = execution.command(places(shape))
+        command = told(execution, places(shape))
         words = ("run", "--rm", *options(shape, execution.image, command, request, kind))
         text = shlex.join((kind, *words)).replace(f"{_HERE}/", '"$PWD"/')
         made = "out/layout" if shape.layout else "out"

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ...oci.tar import END, Entry, pack, padding
 from ...plan import BuildRequest
-from .runner import Command, Places
+from .runner import Command, Execution, Places
 
 __all__ = [
     "EXECUTOR",
@@ -27,6 +27,7 @@ __all__ = [
     "handed_over",
     "options",
     "places",
+    "told",
 ]
 
 EXECUTOR: Final = "/kaniko/executor"
@@ -79,6 +80,13 @@ def places(shape: Shape) -> Places:
         digest=DIGEST,
         layout=LAYOUT if shape.layout else None,
     )
+
+
+def told(execution: Execution, places: Places) -> Command:
+    """What the executor is told, and where its credentials are."""
+    command = execution.command(places)
+    variables = {"DOCKER_CONFIG": str(places.private), **command.variables}
+    return evolve(command, variables=variables)
 
 
 def options(

@@ -26,7 +26,7 @@ from ...runtime.platforms import runnable
 from ..engine.command import Translator, converse, question
 from ..engine.context import Context
 from .box import belongs_to
-from .creation import STREAM, compressed
+from .creation import STREAM, compressed, told
 from .inside import Inside
 from .private import write_private
 from .runner import Command, Ending, Execution, Found, Places
@@ -130,13 +130,14 @@ class LocalRunner:
     def preview(self, execution: Execution) -> str:
         """The executor's command line."""
         home = PurePosixPath("/kaniko/buildpush")
-        command = execution.command(
+        command = told(
+            execution,
             Places(
                 context=f"dir://{execution.request.context}",
                 private=home / "private",
                 digest=home / "digest",
                 layout=home / "layout" if execution.layout else None,
-            )
+            ),
         )
         values = [f"{name}={value}" for name, value in command.variables.items()]
         words = (*values, "/kaniko/executor", *command.words, _CLEANUP)
@@ -163,13 +164,14 @@ class _Build:
         if layout is not None:
             layout.mkdir(parents=True, exist_ok=True)
         digest = self.private / "digest"
-        command = self.execution.command(
+        command = told(
+            self.execution,
             Places(
                 context=f"dir://{context.folder}" if whole else STREAM,
                 private=PurePosixPath(self.private / "files"),
                 digest=PurePosixPath(digest),
                 layout=PurePosixPath(layout) if layout is not None else None,
-            )
+            ),
         )
         argv = (str(self.inside.executor), *command.words, _CLEANUP)
         memory = Memory.now()
