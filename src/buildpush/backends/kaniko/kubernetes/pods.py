@@ -17,7 +17,7 @@ from .builds import (
     secret_keys,
 )
 from .quantities import combine, quantity
-from .scripts import COPY, WAIT, WORK
+from .scripts import COPY, HELD, OWN, TAKE_OVER, WAIT, WORK
 from .settings import PodSettings, RegistryContext, RemoteContext, StreamedContext
 
 __all__ = ["CONTEXT_IMAGE", "memory_limit", "pod_spec", "version_spec"]
@@ -69,7 +69,11 @@ def _main(build: Build) -> Manifest:
         "terminationMessagePolicy": "File",
         **_common(build),
         "volumeMounts": [
-            {"name": "private", "mountPath": str(PRIVATE), "readOnly": True},
+            {
+                "name": "own" if _takes_over(build) else "private",
+                "mountPath": str(PRIVATE),
+                "readOnly": True,
+            },
             *_shared(build, str(SHARED), read_only=True),
             *_shm_mount(build),
             *(dict(mount) for mount in build.pod.volume_mounts),
@@ -117,11 +121,20 @@ def _placing(pod: PodSettings, selector: Mapping[str, str]) -> Manifest:
     }
 
 
+def _user(build: Build) -> int | None:
+    user = build.execution.request.run_as_user
+    return build.pod.run_as_user if user is None else user
+
+
+def _takes_over(build: Build) -> bool:
+    """Whether the private files are copied, for a user that is not root."""
+    return bool(_user(build))
+
+
 def _pod_security(build: Build) -> Manifest:
     """Who the pod's processes are; its group reads the Secret where they are not root."""
     pod = build.pod
-    user = build.execution.request.run_as_user
-    user = pod.run_as_user if user is None else user
+    user = _user(build)
     group = pod.fs_group
     if group is None and user and "fsGroup" not in pod.pod_security_context:
         group = pod.run_as_group if pod.run_as_group is not None else user
@@ -194,18 +207,23 @@ def _filling(build: Build) -> Manifest | None:
     match build.delivery:
         case StreamedContext(image=image):
             chosen = image or _debug_image(build.execution.image) or CONTEXT_IMAGE
-            command = ["sh", "-c", WAIT, "wait", str(build.patience * 5)]
+            script = WAIT
         case RegistryContext():
             chosen = build.context_image
-            command = ["sh", "-c", COPY]
+            script = COPY
         case RemoteContext():
-            return None
+            if not _takes_over(build):
+                return None
+            chosen = _debug_image(build.execution.image) or CONTEXT_IMAGE
+            script = "true"
+    script = TAKE_OVER + script if _takes_over(build) else script
+    command = ["sh", "-c", script, "context", str(build.patience * 5)]
     return {
         "name": INIT,
         "image": chosen,
         "command": [_literal(word) for word in command],
         **_common(build),
-        "volumeMounts": list(_shared(build, WORK, read_only=False)),
+        "volumeMounts": [*_shared(build, WORK, read_only=False), *_take_over_mounts(build)],
     }
 
 
@@ -223,6 +241,13 @@ def _shared(build: Build, path: str, *, read_only: bool) -> tuple[Manifest, ...]
     return ({**mount, "readOnly": True} if read_only else mount,)
 
 
+def _take_over_mounts(build: Build) -> tuple[Manifest, ...]:
+    if not _takes_over(build):
+        return ()
+    secret: Manifest = {"name": "private", "mountPath": HELD, "readOnly": True}
+    return secret, {"name": "own", "mountPath": OWN}
+
+
 def _volumes(build: Build) -> list[Manifest]:
     keys = secret_keys(build.execution.files)
     items = [{"key": key, "path": name} for name, key in keys.items()]
@@ -231,6 +256,8 @@ def _volumes(build: Build) -> list[Manifest]:
         "secret": {"secretName": build.naming.name, "defaultMode": 0o400, "items": items},
     }
     volumes = [private]
+    if _takes_over(build):
+        volumes.append({"name": "own", "emptyDir": {"medium": "Memory"}})
     if not isinstance(build.delivery, RemoteContext):
         volumes.append({"name": "context", "emptyDir": {}})
     size = _shm_size(build)

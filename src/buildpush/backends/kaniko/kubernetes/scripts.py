@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ARRIVED", "BROKEN", "COPY", "RECEIVE", "WAIT", "WORK"]
+__all__ = ["ARRIVED", "BROKEN", "COPY", "HELD", "OWN", "RECEIVE", "TAKE_OVER", "WAIT", "WORK"]
 
 BROKEN: Final = 75
 """The exit code of a receiving whose stream broke off: sysexits' EX_TEMPFAIL."""
@@ -53,6 +53,19 @@ removed. An unpacking that fails ends the receiving, so that nothing more is sen
 
 ARRIVED: Final = f": > {WORK}/arrived"
 """Let the waiting end."""
+
+OWN: Final = "/buildpush-own"
+HELD: Final = "/buildpush-secret"
+TAKE_OVER: Final = f"""\
+umask 077
+cd {HELD} && for name in *; do cp -RL "$name" {OWN}/ || exit 1; done
+umask 022
+"""
+"""Make the private files the user's own.
+
+Those of a Secret belong to root, and kaniko opens files with ``O_NOATIME``, which only their
+owner may.
+"""
 
 COPY: Final = f"mkdir -p {WORK}/context && cp -a /context/. {WORK}/context/"
 """Copy the context out of an image that brings it."""
