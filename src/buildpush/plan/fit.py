@@ -66,10 +66,16 @@ ROWS: Final[Mapping[str, Row]] = {
     "dockerfile": Row(),
     "target": Row(feature=Feature.TARGET),
     "build_args": Row(),
-    "labels": Row(close={"kaniko": "a LABEL of the Dockerfile wins over a label given here"}),
+    "labels": Row(),
     "annotations": Row(feature=Feature.ANNOTATIONS),
     "platforms": Row(how="one image for the platform"),
-    "platforms: several": Row(feature=Feature.MULTI_PLATFORM, how="an index of images"),
+    "platforms: several": Row(
+        feature=Feature.MULTI_PLATFORM,
+        how="an index of images",
+        close={
+            "kaniko": "one run for each; in a cluster each image also gets a tag, 1.4-linux-arm64"
+        },
+    ),
     "platforms: foreign": Row(
         feature=Feature.FOREIGN_PLATFORM, how="RUN only where this machine can execute it"
     ),
@@ -77,12 +83,15 @@ ROWS: Final[Mapping[str, Row]] = {
     "build_contexts: layouts": Row(feature=Feature.LAYOUT_CONTEXTS),
     "secrets": Row(
         feature=Feature.SECRETS,
-        close={"kaniko": "a secret is visible to every RUN, not only to those that mount it"},
+        close={"kaniko": "any RUN could read it: all share a container, with kaniko itself"},
     ),
     "env_docker_secrets": Row(how="added to secrets"),
     "file_docker_secrets": Row(how="added to secrets"),
     "ssh": Row(feature=Feature.SSH),
-    "network": Row(feature=Feature.RUN_NETWORK),
+    "network": Row(
+        feature=Feature.RUN_NETWORK,
+        close={"kaniko": "for kaniko itself, too; in a cluster the pod's own settings decide"},
+    ),
     "network: none": Row(feature=Feature.NO_NETWORK),
     "network: by name": Row(feature=Feature.NAMED_NETWORK),
     "add_hosts": Row(feature=Feature.ADD_HOSTS),
@@ -92,10 +101,14 @@ ROWS: Final[Mapping[str, Row]] = {
     "resources": Row(feature=Feature.RESOURCES),
     "resources: requests": Row(
         feature=Feature.RESOURCES,
-        close=dict.fromkeys(("buildx", "docker", "buildah"), "no scheduler keeps the promise"),
+        close={
+            **dict.fromkeys(("buildx", "docker", "buildah"), "no scheduler keeps the promise"),
+            "kaniko": "only a cluster keeps the promise",
+        },
     ),
     "run_as_user": Row(
         feature=Feature.RUN_AS_USER,
+        close={"kaniko": "the images that there are work for root only"},
         instead={
             "native": "it runs as the user who calls it",
             "buildah": "it runs as the user who calls it",
@@ -107,7 +120,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "caching": Row(feature=Feature.LOCAL_CACHE, how="finished steps are kept on this machine"),
     "cache_from": Row(
         feature=Feature.CACHE_IMPORT,
-        close={"buildah": "the whole repository is searched, whatever the tag"},
+        close=dict.fromkeys(
+            ("buildah", "kaniko"), "the whole repository is searched, whatever the tag"
+        ),
     ),
     "cache_from: elsewhere": Row(feature=Feature.CACHE_BACKENDS),
     "cache_to": Row(
@@ -223,35 +238,30 @@ CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
         Feature.RUN_AS_USER: "it runs as the user who calls it",
     },
     "kaniko": {
-        Feature.MULTI_PLATFORM: "one run builds one image",
         Feature.SSH: "it has no --ssh",
-        Feature.RUN_NETWORK: "it has no networks of its own",
+        Feature.STAGE_MOUNTS: "it mounts nothing of other stages or images",
+        Feature.TMPFS_MOUNTS: "it ignores such a mount",
+        Feature.NO_NETWORK: "RUN shares the network that base images are fetched by",
         Feature.STEP_NETWORK: "it ignores RUN --network",
-        Feature.NAMED_NETWORK: "it has no networks of its own",
-        Feature.INSECURE_RUN: _NOTHING,
-        Feature.ADD_HOSTS: "its pod decides",
-        Feature.SHM_SIZE: "its pod decides",
-        Feature.ULIMITS: "its pod decides",
-        Feature.CGROUP_PARENT: "its pod decides",
-        Feature.DEVICES: _NOTHING,
-        Feature.COPY_LINK: "it ignores the flag",
+        Feature.INSECURE_RUN: "it ignores RUN --security",
+        Feature.DEVICES: "it ignores RUN --device",
         Feature.COPY_EXCLUDE: "it ignores the flag",
         Feature.COPY_PARENTS: "it ignores the flag",
         Feature.ADD_CHECKSUM: "it ignores the flag",
         Feature.ADD_UNPACK: "it ignores the flag",
-        Feature.ADD_GIT: _NOTHING,
-        Feature.CUSTOM_SYNTAX: _NOTHING,
+        Feature.ADD_GIT: "it fetches the URL as a file",
+        Feature.CUSTOM_SYNTAX: "it reads Dockerfiles itself",
         Feature.BUILD_CONTEXTS: "it has no --build-context",
         Feature.LAYOUT_CONTEXTS: "it has no --build-context",
+        Feature.REMOTE_CONTEXT: "the build context is a folder here",
         Feature.NO_CACHE_FILTER: "it has no --no-cache-filter",
         Feature.LOCAL_CACHE: "its container keeps nothing: use remote_cache_repo",
-        Feature.CACHE_IMPORT: "its cache is one repository: use remote_cache_repo",
         Feature.CACHE_BACKENDS: "its cache is a repository",
         Feature.STRICTLY_REPRODUCIBLE: "its compression differs between versions",
         Feature.SOURCE_DATE_EPOCH: "its only timestamp is 0",
         Feature.PROVENANCE: "it makes no attestations",
         Feature.SBOM: "it makes no attestations",
-        Feature.RUN_AS_USER: "it needs root",
+        Feature.EXPORT_FILES: "it exports images",
     },
 }
 """What a backend of ours never can, and why. What is not listed, it can where it runs well."""
