@@ -162,7 +162,7 @@ class _Walk:
         for volume in self.volumes:
             path = str(self.workdir / volume)
             within = str(self.workdir) == path or str(self.workdir).startswith(f"{path}/")
-            if path != "/" and (within or re.search(rf"{re.escape(path)}(?![\w.-])", said)):
+            if path != "/" and (within or _names(path, said)):
                 yield Wrong(
                     what=f"kaniko loses what RUN writes below {volume} after VOLUME says so",
                     lines=run.lines,
@@ -310,6 +310,11 @@ def _is_archive(path: Path) -> bool:
         return False
     packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
     return packed or head[257:262] == b"ustar"
+
+
+def _names(path: str, text: str) -> bool:
+    """Whether *text* names *path* or something below it."""
+    return re.search(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", text) is not None
 
 
 def _has_root(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from buildpush.backends.kaniko.argv import cache_repository, command, is_free, private_files
 from buildpush.backends.kaniko.flavors import Executor, Flavor
@@ -188,11 +189,13 @@ def test_nothing_secret_is_told(tmp_path: Path) -> None:
     """Secrets, keys and the values of build args are in files and variables, not in argv."""
     for name in ("secret", "key", "cert"):
         (tmp_path / name).write_text(f"{CANARY}-{name}")
-    changes = {
+    changes: dict[str, Any] = {
         "secrets": {"npm": tmp_path / "secret"},
         "build_args": {"NPM_TOKEN": f"{CANARY}-arg"},
     }
-    options = {"registry_client_certs": {"r.example": (tmp_path / "cert", tmp_path / "key")}}
+    options: dict[str, Any] = {
+        "registry_client_certs": {"r.example": (tmp_path / "cert", tmp_path / "key")}
+    }
 
     found = told(changes, options)
     files = private_files(a_request(**changes), OSS, KanikoOptions(**options))
@@ -231,7 +234,7 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     """Before anything is started."""
     options = KanikoOptions(registry_certificates={"r.example": tmp_path / "none.pem"})
 
-    with pytest.raises(SpecError, match="CA of r.example: .*none.pem cannot be read"):
+    with pytest.raises(SpecError, match=r"CA of r\.example: .*none\.pem cannot be read"):
         private_files(a_request(), OSS, options)
 
 
@@ -239,7 +242,7 @@ def test_a_cache_is_one_repository() -> None:
     """kaniko has one --cache-repo."""
     both = a_request(cache_from=repository("a.example/x"), cache_to=repository("b.example/x"))
 
-    with pytest.raises(SpecError, match="a.example/x and b.example/x"):
+    with pytest.raises(SpecError, match=r"a\.example/x and b\.example/x"):
         cache_repository(both)
 
 
@@ -259,8 +262,7 @@ def test_a_cache_that_is_only_read_is_not_written(
 
 def test_no_cache_is_no_cache() -> None:
     """Neither the repository nor the folder."""
-    kept = Places(**{**{a: getattr(PLACES, a) for a in ("context", "private", "digest")},
-                     "cache": PurePosixPath("/kaniko/buildpush/cache")})  # fmt: skip
+    kept = evolve(PLACES, cache=PurePosixPath("/kaniko/buildpush/cache"))
 
     without = told({"no_cache": True}, places=kept).words
     with_it = told(places=kept).words

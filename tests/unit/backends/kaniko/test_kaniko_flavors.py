@@ -166,9 +166,12 @@ def test_others_get_only_what_the_caller_says() -> None:
     google = Executor(flavor=GOOGLE, version=(1, 24, 0))
 
     assert chosen(google, {}, reproducible=True) == {}
-    assert chosen(oss(1, 28, 3), {"FF_KANIKO_COPY_AS_ROOT": False}, reproducible=True)[
-        "FF_KANIKO_COPY_AS_ROOT"
-    ] == "false"
+    assert (
+        chosen(oss(1, 28, 3), {"FF_KANIKO_COPY_AS_ROOT": False}, reproducible=True)[
+            "FF_KANIKO_COPY_AS_ROOT"
+        ]
+        == "false"
+    )
 
 
 def test_base_layers_stay_as_they_are_when_reproducible() -> None:

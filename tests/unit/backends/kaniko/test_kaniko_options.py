@@ -98,7 +98,7 @@ def test_where_a_key_lies_is_nobodys_business() -> None:
 def test_options_can_be_shared() -> None:
     """Nothing of them changes after they were made."""
     given = {"FF_KANIKO_X": True}
-    options = KanikoOptions(feature_flags=given, credential_helpers=[])  # type: ignore[arg-type]
+    options = KanikoOptions(feature_flags=given, credential_helpers=[])
     given["FF_KANIKO_Y"] = True
 
     assert options.feature_flags == {"FF_KANIKO_X": True}
