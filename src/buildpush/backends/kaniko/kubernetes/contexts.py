@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import define, field
@@ -20,7 +20,7 @@ from .archives import Sent, gnu
 from .builds import INIT
 from .following import Following
 from .judging import Stage
-from .scripts import ARRIVED, BROKEN, RECEIVE
+from .scripts import ARRIVED, BROKEN, FAILED, RECEIVE
 
 __all__ = ["context_of", "send"]
 
@@ -38,6 +38,7 @@ def context_of(request: BuildRequest) -> Context:
 class _Said:
     """What a command in a container says, as much of it as is worth keeping."""
 
+    redact: Callable[[str], str]
     stdout: bytearray = field(factory=bytearray)
     stderr: bytearray = field(factory=bytearray)
 
@@ -45,10 +46,13 @@ class _Said:
         kept = self.stdout if stream == "stdout" else self.stderr
         kept += data
         del kept[:-_MOST_SAID]
+        if FAILED.encode() in self.stderr:
+            raise _refused(1, self.error)  # ends the sending
 
     @property
     def error(self) -> str:
-        return bytes(self.stderr).decode("utf-8", "replace").strip()
+        said = bytes(self.stderr).decode("utf-8", "replace").replace(FAILED, "")
+        return self.redact(said.strip())
 
 
 def send(
@@ -82,7 +86,7 @@ def _send_once(
     title: str,
     run: Run,
 ) -> None:
-    said = _Said()
+    said = _Said(run.redact)
     with run.task(title, title) as task:
         sent = Sent(chunks=gnu(task.counting(context.stream(), total)), packed=packed)
 
@@ -92,7 +96,7 @@ def _send_once(
         command = ["sh", "-c", RECEIVE, "receive", "z" if packed else ""]
         code = cluster.execute(pod, INIT, command, stdin=stdin, on_output=said.hear)
         if code != 0:
-            raise _refused(code, run.redact(said.error))
+            raise _refused(code, said.error)
         received = bytes(said.stdout[:64]).decode("ascii", "replace")
         if received != sent.digest:
             raise BrokenOff("the build context did not arrive as it was sent")

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ARRIVED", "BROKEN", "COPY", "HELD", "OWN", "RECEIVE", "TAKE_OVER", "WAIT", "WORK"]
+__all__ = [
+    "ARRIVED",
+    "BROKEN",
+    "COPY",
+    "FAILED",
+    "HELD",
+    "OWN",
+    "RECEIVE",
+    "TAKE_OVER",
+    "WAIT",
+    "WORK",
+]
 
+FAILED: Final = "buildpush: not unpacked"
+"""What a receiving says on stderr as soon as there is no sense in sending more."""
 BROKEN: Final = 75
 """The exit code of a receiving whose stream broke off: sysexits' EX_TEMPFAIL."""
 
@@ -33,7 +46,13 @@ echo $$ > feeder
 rm -rf context incoming whole sum && mkdir context && mkfifo incoming || exit 1
 owner=
 [ "$(id -u)" = 0 ] || owner=-o
-{{ tar "-x$1" $owner -p -f - -C context && cat > /dev/null || kill $$; }} < incoming &
+unpack() {{
+  tar "-x$1" $owner -p -f - -C context && cat > /dev/null && return
+  echo "{FAILED}" >&2
+  cat > /dev/null
+  return 1
+}}
+unpack "$1" < incoming &
 unpacking=$!
 while read -r size; do
   if [ "$size" = 0 ]; then : > whole; break; fi
@@ -48,7 +67,8 @@ cat sum && rm -f incoming whole sum feeder
 A size of 0 is the end: older servers never tell a command that its stdin has ended, and where
 they do, a connection that broke off looks the same. ``dd`` reads no byte more than its piece,
 unlike ``head``. ``$1`` is ``z`` where the tar is packed. What an attempt before has left is
-removed. An unpacking that fails ends the receiving, so that nothing more is sent.
+removed. An unpacking that fails says so at once, for the sender to stop: a server tells nobody
+how a command ended as long as that has stdin left to read, so the rest is read here in any case.
 """
 
 ARRIVED: Final = f": > {WORK}/arrived"
