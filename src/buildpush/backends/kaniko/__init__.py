@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ...auth import Keychain
 from ...errors import BackendUnavailableError
 from ...plan import Artifact, BuildRequest, Capabilities, Feature
 from ...runtime import Environment, Run
 from .. import Sweeping
-from .flavors import Executor, Flavor, features_of, guess, parse_version
+from .flavors import Flavor, features_of, guess
 from .options import KanikoOptions
 from .runner import Runner
 
@@ -109,9 +109,11 @@ class KanikoBackend:
         image = self.image
         if not image and getattr(runner, "wants_image", True):
             image = choose_image(environment)
-        executor = self._executor(image, "")
+        executor = guess(image, flavor=self.flavor, version=self.version)
         found = runner.probe(image, ask_version=executor is None)
-        executor = executor or self._executor(image, found.version)
+        executor = executor or guess(
+            image, found.version, flavor=self.flavor, version=self.version
+        )
         if executor is None:
             raise BackendUnavailableError(
                 f"{image or 'the executor'} does not say which kaniko it is"
@@ -122,15 +124,3 @@ class KanikoBackend:
             image=image, executor=executor, options=self.options, runner=runner, found=found
         )
         return self._found
-
-    def _executor(self, image: str, said: str) -> Executor | None:
-        """What is in *image*, by what the caller, its name and the executor itself say."""
-        guessed = guess(image, said)
-        version = self.version or said
-        if self.flavor is None:
-            return (
-                evolve(guessed, version=parse_version(version)) if guessed and version else guessed
-            )
-        if version:
-            return Executor(flavor=self.flavor, version=parse_version(version))
-        return evolve(guessed, flavor=self.flavor) if guessed else None

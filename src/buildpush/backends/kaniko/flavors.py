@@ -12,7 +12,16 @@ from attrs import frozen
 from ...errors import SpecError
 from ...plan import Feature
 
-__all__ = ["Executor", "Flavor", "Version", "features_of", "guess", "newer", "parse_version"]
+__all__ = [
+    "Executor",
+    "Flavor",
+    "Version",
+    "features_of",
+    "guess",
+    "newer",
+    "parse_version",
+    "saying",
+]
 
 Version = tuple[int, int, int]
 
@@ -48,6 +57,12 @@ class Executor:
 
 _VERSION: Final = re.compile(r"(?<![\d.])v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d.])")
 _LAST_OF_GOOGLE: Final[Version] = (1, 24, 0)
+_TELLING: Final = (
+    ("--materialize", Flavor.OSSCONTAINERTOOLS),
+    ("--annotation", Flavor.CHAINGUARD),
+    ("--snapshot-mode", Flavor.GOOGLE),
+)
+"""Flags that only one flavor has, or only one that lacks those before it."""
 _NAMES: Final = (
     (Flavor.OSSCONTAINERTOOLS, ("osscontainertools", "mzihlmann")),
     (Flavor.CHAINGUARD, ("chainguard", "cgr.dev")),
@@ -68,27 +83,43 @@ def parse_version(text: str) -> Version:
     return int(found[1]), int(found[2]), int(found[3] or 0)
 
 
-def guess(image: str, said: str = "") -> Executor | None:
-    """Which executor *image* holds, by its name, its tag, and what it *said* of its version.
+def saying(version: str, usage: str) -> str:
+    """What an executor says of itself, in a line: its *version*, and telling flags of its *usage*.
 
-    None where they do not tell: a name of one's own is nobody's, a digest no version, and
-    several forks went on from 1.24.
+    The forks went on from one number, and print it alike; but not all have the same flags.
+    """
+    flags = (flag for flag, _ in _TELLING if flag in usage.split())
+    return " ".join((version.rpartition(":")[2].strip(), *flags))
+
+
+def guess(
+    image: str, said: str = "", *, flavor: Flavor | None = None, version: str = ""
+) -> Executor | None:
+    """Which executor *image* holds, by its name, its tag, and what it *said* (see `saying`).
+
+    *flavor* and *version* are what the caller knows, and win. None where all of that does not
+    tell: a name of one's own is nobody's, a digest no version, and several forks went on from
+    1.24. Raises `SpecError` for a *version* that is none.
     """
     name, _, _ = image.partition("@")
     repository, separator, tag = name.rpartition(":")
     if not separator or "/" in tag:
         repository, tag = name, ""
     lowered = f"{repository.lower()}/"
-    flavor = next((f for f, words in _NAMES if any(word in lowered for word in words)), None)
+    if flavor is None:
+        flavor = next((f for f, words in _NAMES if any(word in lowered for word in words)), None)
     found = _VERSION.search(said) or _VERSION.search(tag)
-    version = None if found is None else parse_version(found[0])
-    if flavor is Flavor.GOOGLE and version is None and tag in ("latest", "debug", "slim"):
-        version = _LAST_OF_GOOGLE
-    if flavor is None and version is not None and version < _LAST_OF_GOOGLE:
+    number = parse_version(version) if version else parse_version(found[0]) if found else None
+    if flavor is Flavor.GOOGLE and number is None and tag in ("latest", "debug", "slim"):
+        number = _LAST_OF_GOOGLE
+    if flavor is None and number is not None and number < _LAST_OF_GOOGLE:
         flavor = Flavor.GOOGLE  # there was no other
-    if flavor is None or version is None:
+    if flavor is None and said:
+        flags = said.split()
+        flavor = next((f for flag, f in _TELLING if flag in flags), None)
+    if flavor is None or number is None:
         return None
-    return Executor(flavor=flavor, version=version)
+    return Executor(flavor=flavor, version=number)
 
 
 _ALWAYS: Final = frozenset(

@@ -27,6 +27,7 @@ from ..engine.command import Translator, converse, question
 from ..engine.context import Context
 from .box import belongs_to
 from .creation import STREAM, compressed, told
+from .flavors import saying
 from .inside import Inside
 from .private import write_private
 from .runner import Command, Ending, Execution, Found, Places
@@ -94,9 +95,7 @@ class LocalRunner:
         inside = self._inside(environment)
         version = ""
         if ask_version:
-            argv = (str(inside.executor), "version")
-            done = question(argv, environment=environment, timeout=_SECONDS)
-            version = done.stdout.decode("utf-8", "replace").rpartition(":")[2].strip()
+            version = saying(*(_said(inside, word, environment) for word in ("version", "--help")))
         return Found(
             features=frozenset({Feature.EXPORT_LAYOUT, Feature.PUSH_DIRECTLY}),
             notes=dict.fromkeys(_FIXED, _DECIDED),
@@ -192,13 +191,17 @@ class _Build:
     def _run(
         self, argv: tuple[str, ...], command: Command, translator: Translator, sent: Context | None
     ) -> int:
-        variables = {**self.run.environment.variables, **command.variables}
+        variables = {**self._usual(), **self.run.environment.variables, **command.variables}
         with _ending_all(self.run):
             if sent is None:
                 return converse(argv, translator, run=self.run, env=variables).exit_code
             with closing(self._stream(sent)) as pieces:
                 done = converse(argv, translator, run=self.run, env=variables, stdin=pieces)
             return done.exit_code
+
+    def _usual(self) -> dict[str, str]:
+        """What the executor's image says, where this is one that was made of it."""
+        return {"USER": "root", "SSL_CERT_DIR": str(self.inside.kaniko / "ssl" / "certs")}
 
     def _stream(self, context: Context) -> Generator[bytes]:
         with self.run.task("context", f"send build context {context.folder}") as task:
@@ -268,3 +271,9 @@ def _processes() -> Iterator[tuple[int, int, int]]:
         with suppress(OSError, ValueError):
             _, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
             yield int(entry.parent.name), int(parent), int(session)
+
+
+def _said(inside: Inside, word: str, environment: Environment) -> str:
+    """What the executor prints when it is told just *word*."""
+    done = question((str(inside.executor), word), environment=environment, timeout=_SECONDS)
+    return done.stdout.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from ...runtime.environment import make_private
 from ...runtime.process import Completed, run_command
 from .creation import EXECUTOR
 from .desk import Desk, last_words
+from .flavors import saying
 
 __all__ = ["bring", "version_of"]
 
@@ -54,10 +55,8 @@ def version_of(image: str, desk: Desk) -> str:
     known = _memory(identity, desk)
     with suppress(OSError):
         return known.read_text().strip()
-    done = desk.ask(
-        *("run", "--rm", "--pull", "never", "--network", "none"),
-        *("--entrypoint", EXECUTOR, image, "version"),
-    )
+    run = ("run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", EXECUTOR, image)
+    done = desk.ask(*run, "version")
     said = done.stdout.decode("utf-8", "replace").strip()
     if done.exit_code != 0 or not said:
         raise BackendUnavailableError(
@@ -65,7 +64,8 @@ def version_of(image: str, desk: Desk) -> str:
             evidence=(done.evidence,),
             hint=f"choose an image with {EXECUTOR}, for {desk.engine.platform}",
         )
-    version = said.split(":")[-1].strip()
+    usage = desk.ask(*run, "--help").stdout.decode("utf-8", "replace")
+    version = saying(said, usage)
     with suppress(OSError):
         make_private(known.parent)
         known.write_text(version)
