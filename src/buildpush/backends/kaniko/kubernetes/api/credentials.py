@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ SECONDS: Final = 60.0
 """How long an exec plugin may take: those of clouds ask over a network."""
 _REREAD: Final = 60.0
 _MARGIN: Final = 60.0
-_SAID: Final = 300
+_SENDABLE: Final = re.compile(r"[ -~]*")
 _GROUP: Final = "client.authentication.k8s.io"
 _VERSIONS: Final = tuple(f"{_GROUP}/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 
@@ -119,6 +120,10 @@ class Credentials:
         headers = [(name, Hidden(value)) for name, value in self._user.headers]
         if authorization:
             headers.append(("Authorization", Hidden(authorization)))
+        for name, value in headers:
+            # Otherwise an HTTP library says so, and quotes it.
+            if not _SENDABLE.fullmatch(value):
+                raise AuthError(f"the value of {name} has characters that no HTTP header can hold")
         return Grant(headers=tuple(headers), cert=cert, key=key)
 
     def _from_file(self, path: Path, otherwise: Hidden) -> Hidden:

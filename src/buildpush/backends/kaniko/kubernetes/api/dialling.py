@@ -341,7 +341,10 @@ class Dialler:
                 found.extend(_addresses(host, port))
             except OSError as error:
                 failed.append(error)
-            done.set()
+            except UnicodeError:
+                failed.append(OSError(f"{host} is no host name"))
+            finally:
+                done.set()
 
         threading.Thread(target=ask, daemon=True, name="buildpush-resolve").start()
         undo = self.cancel.on_cancel(done.set)

@@ -171,6 +171,12 @@ def refusal(
             return error
         case 410:
             return Gone(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
+        case _ if code < 400:
+            return PlanError(
+                f"{server} answers with status {code} ({ask.what})",
+                evidence=(evidence,),
+                hint="is that the API server, or a page to log in at?",
+            )
         case _ if code == 429 or code >= 500:
             return _unable(ask, code, said, evidence)
         case 400 if ask.part in ("log", "exec") and not_started(status.message):

@@ -73,11 +73,11 @@ def test_the_home_folder_is_looked_in_by_default(
 
     found = read_access(surroundings())
 
-    assert ("https://dev:6443", "ns", "s3cret-token") == (
+    assert (
         found.server,
         found.namespace,
         str(found.user.token),
-    )
+    ) == ("https://dev:6443", "ns", "s3cret-token")
     assert f'context "dev" of {path}' == found.source
 
 
@@ -131,11 +131,11 @@ def test_of_several_files_the_first_that_names_something_wins(
 
     found = read_access(surroundings(KUBECONFIG=f"{first}:/nowhere::{second}:{first}"))
 
-    assert ("https://first", False, "abcd") == (
+    assert (
         found.server,
         found.skip_verify,
         str(found.user.token),
-    )
+    ) == ("https://first", False, "abcd")
 
 
 def test_relative_paths_are_relative_to_their_file(
@@ -232,13 +232,13 @@ def test_acting_as_somebody_else_becomes_headers(
 
     found = read_access(surroundings(), kubeconfig=path)
 
-    assert (
+    assert found.user.headers == (
         ("Impersonate-User", "jane"),
         ("Impersonate-Uid", "7"),
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
         ("Impersonate-Extra-x%2Fy", "1"),
-    ) == found.user.headers
+    )
 
 
 def test_in_a_pod_its_service_account_is_used(surroundings: Surroundings, account: Path) -> None:
@@ -259,7 +259,7 @@ def test_in_a_pod_an_address_may_be_ipv6(surroundings: Surroundings, account: Pa
 
     found = read_access(surroundings(**variables), account=account, namespace="mine")
 
-    assert ("https://[fd00::1]:443", "mine") == (found.server, found.namespace)
+    assert (found.server, found.namespace) == ("https://[fd00::1]:443", "mine")
 
 
 def test_in_a_pod_a_kubeconfig_still_goes_first(
@@ -277,7 +277,7 @@ def test_in_a_pod_a_kubeconfig_still_goes_first(
 
     found = read_access(surroundings(**INSIDE), account=account)
 
-    assert ("https://h", "of-the-pod") == (found.server, found.namespace)
+    assert (found.server, found.namespace) == ("https://h", "of-the-pod")
 
 
 def test_no_cluster_at_all_says_where_it_was_looked_for(surroundings: Surroundings) -> None:
@@ -440,11 +440,11 @@ def test_plugins_are_told_of_the_cluster_when_they_want_it(
     plugin = read_access(surroundings(), kubeconfig=path).user.plugin
 
     assert plugin is not None
-    assert {
+    assert plugin.info == {
         "server": "https://h",
         "tls-server-name": "n",
         "certificate-authority-data": "UEVN",
         "proxy-url": "http://p",
         "disable-compression": True,
         "config": {"a": 1},
-    } == plugin.info
+    }
