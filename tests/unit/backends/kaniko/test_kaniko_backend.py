@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -39,6 +38,7 @@ from buildpush.testing import LocalRegistry, random_image
 
 OSS = "ghcr.io/osscontainertools/kaniko:v1.28.3"
 BOTH = frozenset({Feature.EXPORT_LAYOUT, Feature.PUSH_DIRECTLY})
+GOLDEN = Path(__file__).parents[3] / "golden" / "kaniko"
 PLACES = Places(
     context="dir:///c", private=PurePosixPath("/p"), digest=PurePosixPath("/d"), layout=None
 )
@@ -235,17 +235,15 @@ def test_pods_are_not_replaced_for_ever(
 
 
 def test_a_failed_run_shows_its_line(step: Callable[..., BuildAndPushStep], context: Path) -> None:
-    """The translator and the runner's word together make the error."""
-    (context / "Dockerfile").write_text("FROM scratch\nRUN false\n")
-    texts = ("RUN false", "Cmd: /bin/sh", "Args: [-c false]", "Running: [/bin/sh -c false]")
-    time = "2030-01-01T00:00:00Z"
-    lines = tuple(json.dumps({"level": "info", "msg": t, "time": time}) for t in texts)
-    said = "error building image: waiting for process to exit: exit status 7"
+    """Recorded from osscontainertools' 1.28.3; translator and ending together make the error."""
+    (context / "Dockerfile").write_bytes((GOLDEN / "oss-1.28.3-run-fails.Dockerfile").read_bytes())
+    recorded = (GOLDEN / "oss-1.28.3-run-fails.raw").read_text().splitlines()
+    runner = FakeRunner(lines=tuple(line[2:] for line in recorded), code=7)
 
     with pytest.raises(BuildError, match="exit code 7") as caught:
-        step(FakeRunner(lines=(*lines, said), code=7)).run()
+        step(runner).run()
 
-    assert ">    2 | RUN false" in caught.value.report()
+    assert ">    3 | RUN echo before; echo MARK >&2; exit 7" in caught.value.report()
 
 
 def test_a_push_without_a_digest_is_no_success(step: Callable[..., BuildAndPushStep]) -> None:
