@@ -33,7 +33,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: mypy --strict and basedpyright, on the package and its public API in use."""
-    session.install("-e", ".", *group("type", "test"))
+    session.install("-e", ".[k8s]", *group("type", "test"))
     session.run("mypy")
     # Named, or it would take a .venv it finds here for the one to look into.
     session.run("basedpyright", "--warnings", "--pythonpath", f"{session.bin}/python")
@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
     On Debian, as root or with sudo, missing engines are installed first, and from then on a
     missing one is a failure; elsewhere it is a skip that says so.
     """
-    session.install("-e", ".", *group("test", "notebooks"))
+    session.install("-e", ".[k8s]", *group("test", "notebooks"))
     if shutil.which("apt-get") and (os.geteuid() == 0 or shutil.which("sudo")):
         session.run("sh", "tests/provision.sh", external=True)
         session.env["BUILDPUSH_REQUIRE_ENGINES"] = "1"
