@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from engine_fixtures import DockerEngine
 from kaniko_fixtures import KanikoImage, execution
 
 from buildpush.backends.kaniko.container import ContainerRunner
+from buildpush.backends.kaniko.flavors import features_of, guess
 from buildpush.backends.kaniko.runner import Ending
 from buildpush.backends.kaniko.translate import KanikoOutput
 from buildpush.errors import BackendUnavailableError, PlanError, StepCancelledError
@@ -26,7 +28,7 @@ from buildpush.events import Event, TaskStarted
 from buildpush.oci import ImageReference
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Manifest
-from buildpush.plan import Resources, Ulimit
+from buildpush.plan import Feature, Resources, Ulimit
 from buildpush.runtime import CancelToken, Run
 from buildpush.testing import LocalRegistry
 from buildpush.testing.conformance.shell import Busybox
@@ -35,6 +37,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_docker]
 
 _LABEL = "label=app.kubernetes.io/managed-by=buildpush"
 _CANARY = "canary-1f0e7b53"
+_LOGIN = base64.b64encode(f"ci:{_CANARY}".encode()).decode()
 
 
 @define
@@ -63,16 +66,19 @@ class Shop:
         dockerfile: str,
         *,
         push: str = "",
+        to: LocalRegistry | None = None,
         runner: ContainerRunner | None = None,
+        files: Mapping[str, bytes] | None = None,
         **more: Any,
     ) -> Ending:
         """Run the executor for *dockerfile*, after ``FROM`` the base."""
         settings: dict[str, Any] = {"insecure": frozenset((self.registry.host,)), **more}
         if push:
-            settings["references"] = (ImageReference.parse(self.registry.reference(push)),)
+            settings["references"] = (ImageReference.parse((to or self.registry).reference(push)),)
         layout = None if push else self.layout
         text = f"FROM {self.base}\n{dockerfile}"
         one = execution(self.image, self.context, text, layout=layout, **settings)
+        one = evolve(one, files={**one.files, **(files or {})})
         self.output = KanikoOutput(one.request)
         run = Run(workdir=self.folder / "work", cancel=self.cancel, sink=self.events.append)
         chosen = runner or ContainerRunner(network="host")
@@ -144,6 +150,26 @@ def test_an_image_is_pushed_with_the_digest_that_is_told(
 
     assert ending.exit_code == 0
     assert str(shop.registry.digest("app", "1")) == ending.digest
+
+
+@pytest.mark.parametrize("mounts", ["auto", "never"])
+def test_the_executor_logs_in_with_what_it_is_given(
+    shop: Shop, mounts: Literal["auto", "never"]
+) -> None:
+    """Its credentials are one of the private files."""
+    token = base64.b64encode(b"ci:pass-1f0e7b53").decode()
+    with LocalRegistry(auth="basic", users={"ci": "pass-1f0e7b53"}) as registry:
+        config = {"auths": {registry.host: {"auth": token}}}
+        ending = shop.build(
+            "RUN true",
+            push="app:1",
+            to=registry,
+            files={"config.json": json.dumps(config).encode()},
+            insecure=frozenset((shop.registry.host, registry.host)),
+            runner=ContainerRunner(network="host", mounts=mounts),
+        )
+
+        assert str(registry.digest("app", "1")) == ending.digest
 
 
 def test_what_root_owns_is_mounted_and_nothing_sent(shop: Shop) -> None:
@@ -255,18 +281,21 @@ def test_no_secret_is_in_what_the_engine_shows(shop: Shop) -> None:
             if path.parent.name != str(os.getpid())
         )
 
+    version = guess(shop.image)
+    mounts = version is not None and Feature.SECRETS in features_of(version)[0]
     watching = threading.Thread(target=look)
     watching.start()
     shop.build(
         "ARG WORD\nRUN echo sleeping; sleep 2; echo $WORD",
-        secrets={"word": shop.folder / "secret"},
+        files={"config.json": json.dumps({"auths": {"a.test": {"auth": _LOGIN}}}).encode()},
+        secrets={"word": shop.folder / "secret"} if mounts else {},
         build_args={"WORD": "argued-1f0e7b53"},
     )
     watching.join()
 
     assert "argued-1f0e7b53" in shop.said
     assert json.loads(shown[0])[0]["State"]["Status"] == "running"
-    assert not any(_CANARY in text for text in shown)
+    assert not any(_CANARY in text or _LOGIN in text for text in shown)
     assert not any("argued-1f0e7b53" in text for text in shown[1:])
 
 

@@ -121,7 +121,7 @@ def find(
     *context* and *host* are docker's. Raises `BackendUnavailableError` when none does, with what
     each one said.
     """
-    kinds = tuple(kind for kind in KINDS if kind == (engine or kind))
+    kinds: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind == (engine or kind))
     if not kinds:
         raise SpecError(f"{engine!r} is no container engine", hint=f"choose {', '.join(KINDS)}")
     if (context or host) and not engine:
