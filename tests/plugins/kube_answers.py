@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -131,3 +135,68 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that leaves early is what many tests are about."""
+
+
+class Tunnel:
+    """A proxy: answers CONNECT with *reply* (*eager*: anything, at once), and passes bytes on."""
+
+    def __init__(
+        self,
+        reply: bytes = b"HTTP/1.1 200 OK\r\n\r\n",
+        *,
+        tls: ssl.SSLContext | None = None,
+        eager: bool = False,
+    ) -> None:
+        self.reply = reply
+        self.tls = tls
+        self.eager = eager
+        self.heads: list[str] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{'https' if tls else 'http'}://me:pr0xy-pass@127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(near,), daemon=True).start()
+
+    def _one(self, near: socket.socket) -> None:
+        with suppress(OSError), near:
+            if self.tls is None:
+                self._pass_on(near)
+                return
+            with self.tls.wrap_socket(near, server_side=True) as shaken:
+                self._pass_on(shaken)
+
+    def _pass_on(self, near: socket.socket) -> None:
+        head = near.recv(1 << 16) + b"\r\n\r\n" if self.eager else b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += near.recv(1)
+        self.heads.append(head.decode("latin-1"))
+        near.sendall(self.reply)
+        if b" 200 " not in self.reply:
+            return
+        host, port = head.split()[1].decode().rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as far:
+            back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+            back.start()
+            _copy(near, far)
+            back.join()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass

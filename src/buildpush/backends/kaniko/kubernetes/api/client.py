@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, cast
 
 from attrs import evolve
 
@@ -14,7 +14,7 @@ from .....errors import BackendUnavailableError
 from .....runtime import CancelToken, Environment, Redactor
 from .config import Access, read_access
 from .failures import Ask, Gone, NotThere
-from .kinds import ACCESS_REVIEWS, PODS, Kind, Object
+from .kinds import ACCESS_REVIEWS, PODS, Kind, Object, as_object
 from .streams import Change, Log, Watch
 from .transport import Transport
 
@@ -309,10 +309,10 @@ class Cluster:
         finally:
             response.close()
         try:
-            found: object = json.loads(data) if len(data) <= _LARGEST else None
+            found = as_object(json.loads(data)) if len(data) <= _LARGEST else None
         except (ValueError, RecursionError):
             found = None
-        if not isinstance(found, dict):
+        if found is None:
             raise BackendUnavailableError(
                 f"what the cluster at {self.server} answered ({ask.what}, {len(data)} bytes) is no"
                 " object of Kubernetes",
@@ -329,8 +329,8 @@ class Cluster:
                 ask = evolve(ask, path=evolve(kind, namespaced=False).path(""))
             page = self._object(ask)
             found = page.get("items")
-            if isinstance(found, list):
-                items += [one for one in found if isinstance(one, dict)]
+            listed = cast("list[object]", found) if isinstance(found, list) else []
+            items += [one for one in map(as_object, listed) if one is not None]
             about = _below(page, "metadata")
             following = _text(about, "continue")
             if not following:
@@ -344,8 +344,7 @@ def _selectors(labels: str, fields: str) -> tuple[tuple[str, str], ...]:
 
 
 def _below(thing: Object, key: str) -> Object:
-    found = thing.get(key)
-    return found if isinstance(found, dict) else {}
+    return as_object(thing.get(key)) or {}
 
 
 def _text(thing: Object, key: str) -> str:

@@ -241,7 +241,8 @@ def _from_context(merged: _Merged, name: str, looked: str) -> Access:
     ca = _pem("certificate-authority", cluster.ca_data, stands.resolve(cluster.ca_file), where)
     if context.user:
         entry, origin = _entry(merged.users, context.user, "user", where)
-        info = _info(cluster, ca) if entry.exec and entry.exec.tell_cluster else {}
+        telling = entry.exec is not None and entry.exec.tell_cluster
+        info: Mapping[str, object] = _info(cluster, ca) if telling else {}
         user = _user(entry, origin, f'user "{context.user}" of {origin.path}', info)
     return Access(
         server=_url(cluster, secure=bool(ca or user.cert or cluster.skip_verify), where=where),

@@ -362,7 +362,7 @@ class Dialler:
 
 def reason(error: BaseException) -> str:
     """What the system said, beneath the layers of a client, in words."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error, ProxyRefusedError):
         error = error.__cause__
     plain = error.strerror if isinstance(error, OSError) else ""
     return plain or str(error) or type(error).__name__

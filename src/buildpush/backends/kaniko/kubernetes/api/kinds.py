@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
 from attrs import frozen
@@ -19,10 +19,16 @@ __all__ = [
     "SECRETS",
     "Kind",
     "Object",
+    "as_object",
 ]
 
 Object = Mapping[str, object]
 """One object of the cluster, as its JSON says it."""
+
+
+def as_object(value: object) -> Object | None:
+    """*value*, if it is an object of JSON."""
+    return cast("Object", value) if isinstance(value, dict) else None
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 import httpx
@@ -48,7 +48,7 @@ class Pool(httpx.BaseTransport):
             status_code=answer.status,
             headers=answer.headers,
             stream=_Body(answer),
-            extensions=answer.extensions,
+            extensions=cast("dict[str, Any]", answer.extensions),
         )
 
     def close(self) -> None:

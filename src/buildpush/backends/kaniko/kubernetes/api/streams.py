@@ -12,7 +12,7 @@ import httpx
 
 from .....errors import BackendUnavailableError, BuildpushError
 from .failures import Ask, BrokenOff, Gone
-from .kinds import Object
+from .kinds import Object, as_object
 from .pool import wire_of
 from .transport import FAULTS, Transport
 from .wire import Status, parse
@@ -135,20 +135,18 @@ class Watch(_Lasting):
             raise BackendUnavailableError(
                 f"the cluster's answer ({self._ask.what}) is not JSON"
             ) from None
-        match value:
-            case {"type": "ERROR", "object": dict(said)}:
-                raise self._error(parse(said, Status, "an event of a watch"))
-            case {"type": str(what), "object": dict(thing)}:
-                match thing:
-                    case {"metadata": {"resourceVersion": str(version)}}:
-                        self._version = version
-                    case _:
-                        pass
-                return Change(what, thing)
-            case _:
-                raise BackendUnavailableError(
-                    f"the cluster's answer ({self._ask.what}) is no event of a watch"
-                )
+        event = as_object(value) or {}
+        what, thing = event.get("type"), as_object(event.get("object"))
+        if not isinstance(what, str) or thing is None:
+            raise BackendUnavailableError(
+                f"the cluster's answer ({self._ask.what}) is no event of a watch"
+            )
+        if what == "ERROR":
+            raise self._error(parse(thing, Status, "an event of a watch"))
+        version = (as_object(thing.get("metadata")) or {}).get("resourceVersion")
+        if isinstance(version, str):
+            self._version = version
+        return Change(what, thing)
 
     def _error(self, status: Status) -> BuildpushError:
         said = self._transport.redact(status.message)

@@ -85,7 +85,13 @@ def _trust_system(context: ssl.SSLContext, environment: Environment) -> None:
 
 def _show(context: ssl.SSLContext, grant: Grant, access: Access, folder: Path) -> None:
     """Load the client certificate: Python reads it from a file only, which lives for that."""
-    handle, name = tempfile.mkstemp(prefix="buildpush-", dir=folder)
+    try:
+        handle, name = tempfile.mkstemp(prefix="buildpush-", dir=folder)
+    except OSError as error:
+        raise BackendUnavailableError(
+            f"no file for the client certificate can be made in {folder}: {error.strerror}",
+            hint="set TMPDIR to a folder that can be written to",
+        ) from error
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

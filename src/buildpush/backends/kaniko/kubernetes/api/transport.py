@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +38,7 @@ T = TypeVar("T")
 CONNECT: Final = 10.0
 _ATTEMPTS: Final = 5
 _LONGEST: Final = 30.0
+_ENOUGH: Final = 15.0
 _WRITE: Final = 60.0
 _WARNINGS: Final = 500
 _REFUSAL: Final = 1 << 20
@@ -130,15 +132,16 @@ class Transport:
         for what *once* raises as a fault of the network.
         """
         renewed = False
+        begun = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             self.cancel.check()
             grant = self._credentials.current()
-            pause = min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1)  # noqa: S311
+            pause = 0.1 * 2**attempt * random.uniform(0.5, 1)  # noqa: S311
             try:
                 answer = once(grant)
             except FAULTS as error:
                 self.cancel.check()
-                if attempt == _ATTEMPTS or not _passing(ask, error):
+                if _enough(attempt, begun) or not _passing(ask, error):
                     raise self.fault(ask, error) from error
             else:
                 if not isinstance(answer, Refused):
@@ -147,7 +150,7 @@ class Transport:
                     renewed = True
                     continue
                 busy = answer.code == 429 or (answer.code >= 500 and ask.repeatable)
-                if attempt == _ATTEMPTS or not busy:
+                if _enough(attempt, begun) or not busy:
                     raise self._refusal(ask, answer)
                 pause = answer.pause or pause
             self.cancel.sleep(pause)
@@ -291,6 +294,11 @@ class Transport:
                     self._warned.add(text)
                 if news:
                     self._on_warning(text)
+
+
+def _enough(attempt: int, begun: float) -> bool:
+    """Whether trying again is no longer ours: what takes long to fail, fails for long."""
+    return attempt >= _ATTEMPTS or time.monotonic() - begun > _ENOUGH
 
 
 def _pass_on(outer: CancelToken, inner: CancelToken) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
 
 from .....errors import BackendUnavailableError
 from .....runtime import Hidden
+from .kinds import as_object
 
 __all__ = [
     "ClusterEntry",
@@ -43,9 +44,10 @@ class _Wire(BaseModel):
     @classmethod
     def _absent(cls, value: object) -> object:
         """Go writes null for what is empty."""
-        if isinstance(value, dict):
-            return {key: one for key, one in value.items() if one is not None}
-        return value
+        found = as_object(value)
+        if found is None:
+            return value
+        return {key: one for key, one in found.items() if one is not None}
 
 
 W = TypeVar("W", bound=BaseModel)

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
-from kube_answers import Answer, Api, Request, status
+from kube_answers import Answer, Api, Request, Tunnel, status
 
 # The fixtures' module is no package's: its values come by way of the fixtures.
 from buildpush.backends.kaniko.kubernetes.api import failures
@@ -490,56 +491,6 @@ def test_no_log_shows_the_token(
     assert "s3cret" not in caplog.text
 
 
-class Tunnel:
-    """A proxy for one connection: answers CONNECT with *reply*, and passes bytes on."""
-
-    def __init__(self, reply: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
-        self.reply = reply
-        self.heads: list[str] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://me:pr0xy-pass@127.0.0.1:{self._socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                near, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(near,), daemon=True).start()
-
-    def _one(self, near: socket.socket) -> None:
-        with near:
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                head += near.recv(1)
-            self.heads.append(head.decode())
-            near.sendall(self.reply)
-            if b" 200 " not in self.reply:
-                return
-            host, port = head.split()[1].decode().rsplit(":", 1)
-            with socket.create_connection((host, int(port))) as far:
-                back = threading.Thread(target=_copy, args=(far, near), daemon=True)
-                back.start()
-                _copy(near, far)
-                back.join()
-
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-
-
 def test_a_proxy_passes_on_what_it_cannot_read(api: Api, opened: Opener) -> None:
     """By CONNECT, with the proxy's own credential; the cluster's never reaches it."""
     tunnel = Tunnel()
@@ -551,6 +502,108 @@ def test_a_proxy_passes_on_what_it_cannot_read(api: Api, opened: Opener) -> None
     assert tunnel.heads[0].startswith(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n")
     assert f"Proxy-Authorization: Basic {encoded(b'me:pr0xy-pass')}" in tunnel.heads[0]
     assert "s3cret" not in tunnel.heads[0]
+
+
+def test_a_proxy_may_be_spoken_to_by_tls(
+    api: Api, opened: Opener, authority: trustme.CA, surroundings: Surroundings
+) -> None:
+    """TLS within TLS; the proxy's is vouched for by the system's authorities."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    tunnel = Tunnel(tls=context)
+    api.answers(Answer(body={"a": "x" * 300_000}))
+    place = api.url.removeprefix("https://127.0.0.1:")
+
+    found = opened(
+        about={"proxy-url": tunnel.url}, environment=surroundings(SSL_CERT_FILE=api.ca)
+    ).get(PODS, "p")
+    tunnel.close()
+
+    assert len(str(found["a"])) == 300_000
+    assert tunnel.heads[0].startswith(f"CONNECT 127.0.0.1:{place} ")
+
+
+@pytest.mark.parametrize("exempt", ["", "cluster.example"])
+def test_a_proxy_of_the_environment_is_used_unless_exempt(
+    exempt: str,
+    api: Api,
+    opened: Opener,
+    surroundings: Surroundings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HTTPS_PROXY and NO_PROXY, as everything else reads them."""
+    tunnel = Tunnel(b"HTTP/1.1 503 Full\r\n\r\n")
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    client = opened(
+        about={"server": "https://cluster.example"},
+        environment=surroundings(HTTPS_PROXY=tunnel.url, NO_PROXY=exempt),
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", unknown if exempt else socket.getaddrinfo)
+    error = raised(lambda: client.get(PODS, "p"))
+    tunnel.close()
+
+    assert ("Name or service not known" if exempt else "503 Full") in error.message
+
+
+def test_a_proxy_that_is_not_there_is_to_blame(opened: Opener) -> None:
+    """The cluster may be in the best of health."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    error = raised(lambda: opened(about={"proxy-url": f"http://127.0.0.1:{port}"}).get(PODS, "p"))
+
+    assert f"the proxy 127.0.0.1:{port} cannot be reached: Connection refused" in error.message
+
+
+def test_certificates_of_the_system_are_read_where_the_environment_says(
+    api: Api, opened: Opener, surroundings: Surroundings
+) -> None:
+    """Where a kubeconfig names no authority; what cannot be read is named."""
+    about = {"certificate-authority": ""}
+
+    found = opened(about=about, environment=surroundings(SSL_CERT_FILE=api.ca)).get(PODS, "p")
+    unknown = raised(lambda: opened(about=about).get(PODS, "p"))
+    broken = raised(
+        lambda: opened(about=about, environment=surroundings(SSL_CERT_FILE="/none")).get(PODS, "p")
+    )
+
+    assert found == {}
+    assert "CERTIFICATE_VERIFY_FAILED" in unknown.message
+    assert "SSL_CERT_FILE" in broken.message
+
+
+def test_a_server_that_speaks_no_tls_is_told_so(opened: Opener) -> None:
+    """The scheme is wrong, or the port."""
+    tunnel = Tunnel(b"HTTP/1.1 400 Bad Request\r\n\r\n", eager=True)
+    place = tunnel.url.rpartition("@")[2]
+
+    error = raised(lambda: opened(about={"server": f"https://{place}"}).get(PODS, "p"))
+    tunnel.close()
+
+    assert "does not speak TLS" in error.hint
+
+
+def test_a_server_that_never_answers_is_told_so(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch, api: Api
+) -> None:
+    """After a while, and not five times over."""
+    monkeypatch.setattr("buildpush.backends.kaniko.kubernetes.api.client._PATIENCE", 0.2)
+    monkeypatch.setattr("buildpush.backends.kaniko.kubernetes.api.transport._ENOUGH", 0.1)
+    late = threading.Event()
+
+    def answer(_: Request) -> Answer:
+        late.wait(10)
+        return Answer()
+
+    api.answer = answer
+    error = raised(lambda: opened().get(PODS, "p"))
+    late.set()
+
+    assert "did not answer in time" in error.message
+    assert len(api.requests) == 1
 
 
 def test_a_proxy_that_refuses_is_to_blame(opened: Opener) -> None:

@@ -77,10 +77,10 @@ def plugin(tmp_path: Path, kubeconfig: Writer, surroundings: Surroundings) -> Ca
     return user
 
 
-def says(status: Mapping[str, object], version: str = V1) -> str:
-    """A script that prints an ExecCredential, and counts how often it is run."""
+def says(status: Mapping[str, object], version: str = V1, counted: Path | None = None) -> str:
+    """A script that prints an ExecCredential, and adds a line to *counted* when it is run."""
     said = json.dumps({"kind": "ExecCredential", "apiVersion": version, "status": status})
-    return f"echo run >> runs.$$; cat <<'EOF'\n{said}\nEOF"
+    return f"echo run >> {counted or '/dev/null'}; cat <<'EOF'\n{said}\nEOF"
 
 
 def authorization(credentials: Credentials) -> str:
@@ -152,7 +152,7 @@ def test_a_refusal_of_an_old_grant_changes_nothing(
     make: Callable[..., Credentials], plugin: Callable[..., User], tmp_path: Path
 ) -> None:
     """Of ten threads that get 401 at once, one asks anew."""
-    credentials = make(plugin(says({"token": "abcd"}).replace("runs.$$", str(tmp_path / "runs"))))
+    credentials = make(plugin(says({"token": "abcd"}, counted=tmp_path / "runs")))
     old = credentials.current()
     credentials.refused(old)
     credentials.current()
@@ -231,8 +231,8 @@ def test_a_plugin_is_asked_again_shortly_before_its_answer_ends(
     make: Callable[..., Credentials], plugin: Callable[..., User], times: Times, tmp_path: Path
 ) -> None:
     """Not with every request, and not only once it is refused."""
-    script = says({"token": "abcd", "expirationTimestamp": "2030-01-01T01:00:00Z"})
-    credentials = make(plugin(script.replace("runs.$$", str(tmp_path / "runs"))))
+    status = {"token": "abcd", "expirationTimestamp": "2030-01-01T01:00:00Z"}
+    credentials = make(plugin(says(status, counted=tmp_path / "runs")))
     counted = []
     for passed in (0, 3500, 3541):
         times.passed = passed

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import trustme
 from attrs import Factory, define
-from kube_answers import Api
+from kube_answers import Api, Tunnel
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
@@ -135,7 +135,9 @@ def opened(
         api = Api(lambda _: None, url=commands.url, ca=str(ca))  # type: ignore[arg-type, return-value]
         user = options.pop("user", {"token": "s3cret-token"})
         path = kubeconfig(api.config(user, **options.pop("about", {})))
-        clients.append(Cluster.open(surroundings(), kubeconfig=path, **options))
+        bundle = options.pop("SSL_CERT_FILE", "")
+        environment = surroundings(SSL_CERT_FILE=bundle) if bundle else surroundings()
+        clients.append(Cluster.open(environment, kubeconfig=path, **options))
         return clients[-1]
 
     yield make
@@ -524,6 +526,28 @@ def test_a_command_can_be_left_from_another_thread(
 
     assert type(error) is (StepCancelledError if by == "token" else failures.BrokenOff)
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_command_runs_through_a_proxy(
+    secure: bool,
+    commands: Commands,
+    opened: Callable[..., Cluster],
+    authority: trustme.CA,
+    tmp_path: Path,
+) -> None:
+    """In both directions at once, be the proxy spoken to by TLS or not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    tunnel = Tunnel(tls=context if secure else None)
+    commands.behaviour = lambda connection: say(connection, 3, ended(len(drain(connection)) >> 20))
+
+    client = opened(about={"proxy-url": tunnel.url}, SSL_CERT_FILE=str(tmp_path / "ca.pem"))
+    code = client.execute("p", "c", ["x"], stdin=given(*[bytes(1 << 20)] * 9))
+    tunnel.close()
+
+    assert code == 9
+    assert len(tunnel.heads) == 1
 
 
 def session(near: socket.socket, **options: Any) -> Session:
