@@ -1,0 +1,462 @@
+"""What the Kubernetes contract suite runs against: the stub, or a real cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from attrs import define, field, frozen
+from kaniko_executors import flavor_of
+from kubernetes_stub import StubCluster
+from kubernetes_stub.oci import MANIFEST, Name, Registry
+
+from buildpush.backends.kaniko import Flavor, KanikoBackend
+from buildpush.backends.kaniko.kubernetes import KubernetesRunner, PodSettings, StreamedContext
+from buildpush.backends.kaniko.kubernetes.api.client import Cluster
+from buildpush.backends.kaniko.kubernetes.api.failures import NotThere
+from buildpush.backends.kaniko.kubernetes.api.kinds import (
+    CONFIG_MAPS,
+    EVENTS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+    Kind,
+)
+from buildpush.errors import BuildpushError, PermissionDeniedError
+from buildpush.events import Event, TaskLog
+from buildpush.runtime import CancelToken, Environment
+from buildpush.step import BuildAndPushStep
+from buildpush.testing import LocalRegistry, PulledImage, RecordingSink, pull_image
+from buildpush.testing.conformance.shell import Busybox
+
+USER: Final = "pusher"
+PASSWORD: Final = "registry-canary-4f1d9a"
+STUB_IMAGE: Final = "example.invalid/kaniko:oss-1.28.3"
+IMPOSSIBLE: Final = {"buildpush-tests/impossible": "yes"}
+_CLIENT: Final = Path(__file__).with_name("kubernetes_client.py")
+_MANAGED: Final = "app.kubernetes.io/managed-by=buildpush"
+QUOTAS: Final = Kind("api/v1", "resourcequotas")
+ACCOUNTS: Final = Kind("api/v1", "serviceaccounts")
+ROLES: Final = Kind("apis/rbac.authorization.k8s.io/v1", "roles")
+BINDINGS: Final = Kind("apis/rbac.authorization.k8s.io/v1", "rolebindings")
+
+
+@frozen
+class Given:
+    """The variables that name a real cluster, as they were before any test."""
+
+    variables: Mapping[str, str]
+
+    @classmethod
+    def read(cls) -> Given:
+        """Those of this process."""
+        names = ("KUBECONFIG", "BUILDPUSH_TEST_")
+        return cls({n: v for n, v in os.environ.items() if n.startswith(names)})
+
+    def __getattr__(self, name: str) -> str:
+        return self.variables.get(f"BUILDPUSH_TEST_{name.upper()}", "")
+
+    @property
+    def kubeconfig(self) -> str:
+        """The real cluster's, empty where there is none."""
+        return self.variables.get("KUBECONFIG", "")
+
+
+@define(eq=False, kw_only=True)
+class Target:
+    """A cluster, a registry, and what it takes to build with the one for the other.
+
+    *token* is a word that is in the name of everything this test makes.
+    """
+
+    name: str
+    kubeconfig: Path
+    namespace: str
+    image: str
+    version: str
+    context_image: str
+    registry_host: str
+    host_network: bool
+    folder: Path
+    stub: StubCluster | None = None
+    registry: LocalRegistry | None = None
+    token: str = field(factory=lambda: f"t{secrets.token_hex(4)}")
+    _observer: Cluster | None = None
+    _base: str = ""
+
+    # --- what is there ---
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is a real cluster."""
+        return self.stub is None
+
+    @property
+    def the_stub(self) -> StubCluster:
+        """The stub; a test that asks has said that it wants nothing else."""
+        assert self.stub is not None
+        return self.stub
+
+    @property
+    def observer(self) -> Cluster:
+        """A client of the cluster's administrator, to look with."""
+        if self._observer is None:
+            self._observer = self.open(self.kubeconfig)
+        return self._observer
+
+    def open(self, kubeconfig: Path, namespace: str = "") -> Cluster:
+        """A client for who *kubeconfig* names."""
+        return Cluster.open(
+            Environment.current(),
+            kubeconfig=kubeconfig,
+            namespace=namespace or self.namespace,
+            cancel=CancelToken(),
+        )
+
+    def needs_builds(self) -> None:
+        """Skip where nothing can be built and pushed."""
+        if not self.image:
+            pytest.skip("needs BUILDPUSH_TEST_KANIKO_IMAGE, an image the cluster can pull")
+        if not self.registry_host:
+            pytest.skip(
+                "needs BUILDPUSH_TEST_REGISTRY (host:port that pods and this machine reach), or"
+                " BUILDPUSH_TEST_HOST_NETWORK=1 with a cluster on this machine"
+            )
+
+    def needs_local_registry(self) -> LocalRegistry:
+        """The registry in this process; skips where another one is used."""
+        self.needs_builds()
+        if self.registry is None:
+            pytest.skip("needs a registry of its own: leave BUILDPUSH_TEST_REGISTRY unset")
+        return self.registry
+
+    # --- building ---
+
+    def runner(
+        self,
+        *,
+        schedule_timeout: float = 60.0,
+        keep: bool = False,
+        kubeconfig: Path | None = None,
+        namespace: str = "",
+        context_image: str = "",
+        **pod: Any,
+    ) -> KubernetesRunner:
+        """A runner for this cluster; *pod* are settings of the pod."""
+        return KubernetesRunner(
+            kubeconfig=kubeconfig or self.kubeconfig,
+            namespace=namespace or self.namespace,
+            pod=PodSettings(host_network=self.host_network, **pod),
+            delivery=StreamedContext(image=context_image or self.context_image),
+            schedule_timeout=schedule_timeout,
+            keep_on_failure=keep,
+        )
+
+    def backend(self, runner: KubernetesRunner | None = None, *, image: str = "") -> KanikoBackend:
+        """A backend with the executor that was named."""
+        chosen = image or self.image or STUB_IMAGE
+        return KanikoBackend(
+            image=chosen,
+            runner=runner or self.runner(),
+            flavor=flavor_of(chosen) or Flavor.OSSCONTAINERTOOLS,
+            version=self.version,
+        )
+
+    def base(self) -> str:
+        """A base image with a shell, in the registry."""
+        if not self._base:
+            program = Path(shutil.which("busybox") or "/bin/busybox")
+            if self.registry is not None:
+                self._base = Busybox(program).put(self.registry, "base/busybox", "1")
+            else:
+                self._base = _push_base(Busybox(program), self.registry_host)
+        return self._base
+
+    def context(self, dockerfile: str, files: Mapping[str, bytes | str] | None = None) -> Path:
+        """A folder with *dockerfile*, in which ``$BASE`` is the base image, and *files*."""
+        folder = self.folder / "context"
+        folder.mkdir(exist_ok=True)
+        text = dockerfile.replace("$BASE", self.base()) if "$BASE" in dockerfile else dockerfile
+        for name, content in {"Dockerfile": text, **(files or {})}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
+
+    def settings(
+        self,
+        dockerfile: str,
+        files: Mapping[str, bytes | str] | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """What a step is made from, without its backend."""
+        host = self.registry_host or "registry.invalid"
+        loopback = host.startswith(("127.0.0.1:", "localhost:"))
+        return {
+            "repo": f"{host}/{self.token}",
+            "tags": ["1"],
+            "context": str(self.context(dockerfile, files)),
+            "delivery": "direct",
+            "timeout": 240 if self.is_real else 60,
+            **({} if loopback else {"insecure": [host]}),
+            **settings,
+        }
+
+    def step(
+        self,
+        dockerfile: str,
+        files: Mapping[str, bytes | str] | None = None,
+        *,
+        backend: KanikoBackend | None = None,
+        **settings: Any,
+    ) -> BuildAndPushStep:
+        """A step that builds in this cluster and pushes to its registry."""
+        chosen = backend or self.backend()
+        return BuildAndPushStep.parse(
+            {**self.settings(dockerfile, files, **settings), "backend": chosen}
+        )
+
+    def reference(self, tag: str = "1") -> str:
+        """What a step pushes."""
+        return f"{self.registry_host}/{self.token}:{tag}"
+
+    def pulled(self, tag: str = "1", *, platform: str = "") -> PulledImage:
+        """What the registry has."""
+        return pull_image(self.reference(tag), platform=platform)
+
+    # --- looking ---
+
+    def objects(self, kind: Kind) -> tuple[dict[str, Any], ...]:
+        """Everything of *kind* that this test has made and that is still there."""
+        found: Any = self.observer.list(kind, labels=_MANAGED).items
+        return tuple(o for o in found if o["metadata"]["name"].startswith(self.prefix))
+
+    @property
+    def prefix(self) -> str:
+        """How everything this test makes is called at first."""
+        return f"buildpush-{self.token}"
+
+    def left(self) -> tuple[str, ...]:
+        """What this test has left behind."""
+        return tuple(
+            f"{kind.plural}/{found['metadata']['name']}"
+            for kind in (JOBS, PODS, SECRETS, CONFIG_MAPS)
+            for found in self.objects(kind)
+        )
+
+    def left_after(self, seconds: float) -> tuple[str, ...]:
+        """What is left when there has been time to go."""
+        deadline = time.monotonic() + seconds
+        while (left := self.left()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return left
+
+    def until(self, test: Callable[[], object], *, seconds: float = 60.0) -> Any:
+        """What *test* says once that is true."""
+        deadline = time.monotonic() + seconds
+        while not (found := test()):
+            assert time.monotonic() < deadline, f"did not come true within {seconds:g} s"
+            time.sleep(0.1)
+        return found
+
+    def dump(self) -> Iterator[str]:
+        """All there is to read in the namespace but Secrets, with the logs of this test's pods."""
+        for kind in (JOBS, PODS, CONFIG_MAPS, EVENTS):
+            for found in self.observer.list(kind).items:
+                yield json.dumps(found)
+        for pod in self.objects(PODS):
+            for container in ("context", "kaniko"):
+                with (
+                    contextlib.suppress(BuildpushError),
+                    self.observer.log(pod["metadata"]["name"], container, follow=False) as log,
+                ):
+                    yield b"\n".join(log).decode(errors="replace")
+
+    @contextlib.contextmanager
+    def scratch_namespace(
+        self, labels: Mapping[str, str] | None = None, *, pods: int | None = None
+    ) -> Iterator[str]:
+        """A namespace of its own; skips where none may be made."""
+        name = f"buildpush-{self.token}"
+        if self.stub is not None:
+            self.stub.add_namespace(name, restricted=bool(labels), pods=pods)
+            yield name
+            return
+        made = {"metadata": {"name": name, "labels": dict(labels or {})}}
+        try:
+            self.observer.create(NAMESPACES, made)
+        except PermissionDeniedError as error:
+            pytest.skip(f"needs the right to make a namespace: {error.message}")
+        try:
+            with self.open(self.kubeconfig, name) as inside:
+                self.until(lambda: _is_there(inside, ACCOUNTS, "default"))
+                if pods is not None:
+                    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": str(pods)}}}
+                    inside.create(QUOTAS, quota)
+                    self.until(lambda: _quota_is_known(inside))
+            yield name
+        finally:
+            self.observer.delete(NAMESPACES, name)
+
+    def close(self) -> None:
+        """Hang up, and remove what a failed test may have left."""
+        if self._observer is None:
+            return
+        with contextlib.suppress(BuildpushError):
+            for kind in (JOBS, SECRETS, PODS):
+                for found in self.objects(kind):
+                    self._observer.delete(kind, found["metadata"]["name"], grace=0)
+        self._observer.close()
+
+    # --- a client of its own ---
+
+    @contextlib.contextmanager
+    def client(self, **told: Any) -> Iterator[Child]:
+        """A process that builds; killed at the end if it still runs."""
+        task = {
+            "kubeconfig": str(self.kubeconfig),
+            "namespace": self.namespace,
+            "image": self.image or STUB_IMAGE,
+            "version": self.version,
+            "context_image": self.context_image,
+            "pod": {"host_network": self.host_network},
+            **told,
+        }
+        process = subprocess.Popen(
+            [sys.executable, str(_CLIENT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        child = Child(process)
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(task))
+            process.stdin.close()
+            yield child
+        finally:
+            process.kill()
+            process.wait()
+            child.reader.join(5)
+
+
+@define(eq=False)
+class Child:
+    """A client process, and what it has said."""
+
+    process: subprocess.Popen[str]
+    lines: list[dict[str, Any]] = field(factory=list)
+    reader: threading.Thread = field(init=False)
+    _changed: threading.Condition = field(factory=threading.Condition)
+
+    def __attrs_post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self.lines.append({"event": "end"})
+            self._changed.notify_all()
+
+    def until(self, test: Callable[[dict[str, Any]], bool], *, seconds: float = 120.0) -> Any:
+        """The first line for which *test* is true."""
+        with self._changed:
+            found: list[dict[str, Any]] = []
+
+            def look() -> bool:
+                found[:] = [line for line in self.lines if test(line)]
+                return bool(found) or self.lines[-1:] == [{"event": "end"}]
+
+            self._changed.wait_for(look, seconds)
+        assert found, f"it never said that; it said {self.lines[-5:]}"
+        return found[0]
+
+
+@define(eq=False)
+class Stopping:
+    """Runs a step in a thread, and stops it when something is seen."""
+
+    step: BuildAndPushStep
+    cancel: CancelToken = field(factory=CancelToken)
+    sink: RecordingSink = field(factory=RecordingSink)
+    error: BaseException | None = None
+
+    def run(
+        self, when: Callable[[Event], bool], act: Callable[[], None], *, within: float
+    ) -> BaseException | None:
+        """Run; *act* once *when* is true of an event. The error it ended with."""
+        seen = threading.Event()
+
+        def listen(event: Event) -> None:
+            self.sink(event)
+            if not seen.is_set() and when(event):
+                seen.set()
+
+        def work() -> None:
+            try:
+                self.step.run(on_event=listen, cancel=self.cancel)
+            except BaseException as error:  # noqa: BLE001 - the test looks at it
+                self.error = error
+            finally:
+                seen.set()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        assert seen.wait(240), "it never came so far"
+        act()
+        thread.join(within)
+        assert not thread.is_alive(), f"still running {within:g} s after it was stopped"
+        return self.error
+
+
+def lines(sink: RecordingSink, pattern: str) -> list[str]:
+    """The lines of output that match *pattern*."""
+    return [e.line for e in sink.of(TaskLog) if re.fullmatch(pattern, e.line)]
+
+
+def _is_there(cluster: Cluster, kind: Kind, name: str) -> bool:
+    try:
+        cluster.get(kind, name)
+    except NotThere:
+        return False
+    return True
+
+
+def _quota_is_known(cluster: Cluster) -> bool:
+    found: Any = cluster.get(QUOTAS, "none")
+    return bool(found.get("status", {}).get("hard"))
+
+
+def _push_base(busybox: Busybox, host: str) -> str:
+    """Put the base image into a registry that is not ours."""
+    with LocalRegistry() as here:
+        name = Name.parse(busybox.put(here, "base/busybox", "1"))
+        source, target = Registry(name.host), Registry(host)
+        there = Name(host, "buildpush-tests/busybox", "1")
+        data = here.manifest("base/busybox", "1")
+        assert data is not None
+        manifest = json.loads(data)
+        for entry in (manifest["config"], *manifest["layers"]):
+            target.put_blob(there, entry["digest"], source.blob(name, entry["digest"]))
+        target.put_manifest(there, data, manifest.get("mediaType") or MANIFEST)
+        source.close()
+        target.close()
+    return f"{host}/buildpush-tests/busybox:1"
