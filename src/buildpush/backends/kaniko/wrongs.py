@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -13,7 +13,10 @@ from ...dockerfile.features import remote_kind
 from ...dockerfile.instructions import (
     Add,
     Arg,
+    Cmd,
     Copy,
+    Entrypoint,
+    Env,
     Healthcheck,
     Instruction,
     Label,
@@ -49,9 +52,12 @@ _GROUPS: Final[Version] = (1, 28, 1)
 _EXPANDS: Final[Version] = (1, 28, 1)
 _AS_ROOT: Final[Version] = (1, 25, 2)
 _PLATFORM_ARGS: Final[Version] = (1, 25, 3)
+_ARG_OVER_ENV: Final[Version] = (1, 27, 3)
+_SQUASHES: Final[Version] = (1, 25, 4)
 _OF_TARGET: Final = re.compile(r"TARGET(?:PLATFORM|OS|ARCH|VARIANT)")
 _AUTOMATIC: Final = re.compile(r"(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)|TARGETSTAGE")
 _VARIABLE: Final = re.compile(rf"\$\{{?({_AUTOMATIC.pattern})\b")
+_UNKNOWN: Final = (b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _OCTAL: Final = re.compile(r"0*([0-7]{1,3})")
 _OWN: Final = PurePosixPath("/kaniko")
 _MOUNTED: Final = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
@@ -82,15 +88,18 @@ def wrongs(
         walk = walks[index] = _Walk(request, executor, platform)
         if parent is not None:
             walk.user, walk.workdir = parent.user, parent.workdir
+            walk.variables, walk.commanded = parent.variables, parent.commanded
         if stage.platform != seen.platform:
             yield Wrong(
                 what=f"kaniko takes no heed of --platform: the stage would be for {seen.platform}"
                 f", not {stage.platform}",
                 lines=stage.stage.base.lines,
             )
+        walk.arguments = seen.arguments
         yield from walk.base(stage)
         for instruction in stage.instructions:
             yield from walk.of(instruction)
+        yield from walk.whole(stage)
 
 
 @define(eq=False)
@@ -103,6 +112,9 @@ class _Walk:
     user: str = field(default="", init=False)
     workdir: PurePosixPath = field(default=PurePosixPath("/"), init=False)
     volumes: tuple[str, ...] = field(default=(), init=False)
+    variables: frozenset[str] = field(default=frozenset(), init=False)
+    commanded: bool = field(default=False, init=False)
+    arguments: Mapping[str, str] = field(factory=dict[str, str], init=False)
 
     def base(self, stage: ResolvedStage) -> Iterator[Wrong]:
         found = _VARIABLE.search(stage.stage.base.image)
@@ -112,6 +124,31 @@ class _Walk:
                 lines=stage.stage.base.lines,
                 hint="say for which platforms the step builds",
             )
+
+    def whole(self, stage: ResolvedStage) -> Iterator[Wrong]:
+        """What is wrong with a stage as a whole, once all of its instructions were seen."""
+        stages = {origin.lines for origin in stage.sources if origin.stage is not None}
+        entry = next((i for i in stage.instructions if isinstance(i, Entrypoint)), None)
+        commands = any(isinstance(i, Cmd) for i in stage.instructions)
+        if entry is not None and not commands and self.commanded:
+            if self.executor.has(_SQUASHES):
+                yield Wrong(
+                    what=f"{self.executor} keeps the CMD of the stage before, which ENTRYPOINT"
+                    " resets",
+                    lines=entry.lines,
+                    hint="write CMD [] before it",
+                )
+            self.commanded = False
+        self.commanded = self.commanded or commands
+        for copy in stage.instructions:
+            whole = isinstance(copy, Copy) and any(map(_is_root, copy.sources))
+            if whole and copy.lines in stages:
+                yield Wrong(
+                    what="kaniko cannot copy the whole of another stage: it would copy its own"
+                    " /proc",
+                    lines=copy.lines,
+                    hint="name the folders that are needed",
+                )
 
     def of(self, instruction: Instruction) -> Iterator[Wrong]:
         match instruction:
@@ -129,6 +166,8 @@ class _Walk:
                 yield from self._place(path, "WORKDIR", instruction.lines)
             case Volume(paths=paths):
                 self.volumes += paths
+            case Env(pairs=pairs):
+                self.variables |= {name for name, _ in pairs}
             case Arg():
                 yield from self._arg(instruction)
             case Label():
@@ -235,6 +274,12 @@ class _Walk:
                     add.lines,
                     _ROOT_KEPT,
                 )
+            if any(map(_is_unknown, packed)):
+                yield Wrong(
+                    what=f"kaniko unpacks gzip and bzip2 only, not {source}",
+                    lines=add.lines,
+                    hint="pack it with gzip, or COPY it and unpack it in a RUN",
+                )
             if packed and add.chown:
                 yield Wrong(
                     what=f"kaniko gives what is in {source} to the owners in it, not to"
@@ -284,6 +329,10 @@ class _Walk:
         for name, default in instruction.args:
             known = self.platform is not None and _OF_TARGET.fullmatch(name)
             given = known or default is not None or name in self.request.build_args
+            if name in self.variables and (given or name in self.arguments):
+                yield from self._needs(
+                    f"lets the ENV {name} win over this ARG", instruction.lines, _ARG_OVER_ENV
+                )
             if not given and _AUTOMATIC.fullmatch(name):
                 what = f"leaves {name} empty"
                 for wrong in self._needs(what, instruction.lines, _PLATFORM_ARGS):
@@ -310,6 +359,17 @@ def _is_archive(path: Path) -> bool:
         return False
     packed = head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
     return packed or head[257:262] == b"ustar"
+
+
+def _is_unknown(path: Path) -> bool:
+    """Whether the archive *path* is packed in a way that every kaniko fails at."""
+    with path.open("rb") as file:
+        return file.read(6).startswith(_UNKNOWN)
+
+
+def _is_root(source: str) -> bool:
+    """Whether *source* names everything there is."""
+    return str(PurePosixPath("/", source)) in ("/", "/*")
 
 
 def _names(path: str, text: str) -> bool:
