@@ -9,11 +9,20 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, cast, get_args
 
+from attrs import evolve, fields
 from pydantic_core import PydanticUndefined
 
+from buildpush import dockerfile
+from buildpush.backends.kaniko.argv import command
+from buildpush.backends.kaniko.asked import refuse_settings
+from buildpush.backends.kaniko.flavors import Executor, Flavor, features_of
+from buildpush.backends.kaniko.options import GitOptions, KanikoOptions
+from buildpush.backends.kaniko.runner import Places
+from buildpush.errors import UnsupportedFeatureError
+from buildpush.plan import BuildRequest, Cache, Feature
 from buildpush.plan.fit import BACKENDS, ROWS, Fit, expect
 from buildpush.spec import StepSpec, spellings
 
@@ -35,7 +44,8 @@ _BETWEEN: Final = """
 
 *yes*: as asked. *nearly*: see the notes. *no*: refused. A backend may lack more on a given machine:
 `python -m buildpush doctor` says what, and why. docker's column is for a daemon with containerd's
-image store, and buildx beside it: [the others](docker.md) do less. kaniko is not built in yet.
+image store, and buildx beside it: [the others](docker.md) do less. kaniko's is for the newest
+executor in whatever runs it best: [the others](kaniko.md) do less.
 
 """
 
@@ -120,6 +130,10 @@ _MODULES: Final = (
     "buildpush.backends.docker",
     "buildpush.backends.buildx",
     "buildpush.backends.buildah",
+    "buildpush.backends.kaniko",
+    "buildpush.backends.kaniko.container",
+    "buildpush.backends.kaniko.local",
+    "buildpush.backends.kaniko.kubernetes",
     "buildpush.plan",
     "buildpush.runtime",
     "buildpush.runtime.process",
@@ -216,6 +230,157 @@ def _sentence(value: object) -> str:
     return text.replace("``", "`")
 
 
+# --- kaniko: the tables in a page that is otherwise written by hand ---
+
+_EXECUTORS: Final = {
+    "Google 1.24.0": Executor(flavor=Flavor.GOOGLE, version=(1, 24, 0)),
+    "Chainguard 1.25.16": Executor(flavor=Flavor.CHAINGUARD, version=(1, 25, 16)),
+    "osscontainertools 1.25.0": Executor(flavor=Flavor.OSSCONTAINERTOOLS, version=(1, 25, 0)),
+    "osscontainertools 1.28.3": Executor(flavor=Flavor.OSSCONTAINERTOOLS, version=(1, 28, 3)),
+}
+_NETWORKS: Final = {Feature.RUN_NETWORK, Feature.NAMED_NETWORK}  # what runs it has them
+_TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# A value of each option that is not its default, and what the option means.
+_OPTIONS: Final[Mapping[str, tuple[object, str]]] = {
+    "cache_ttl": ("24h", "How long a cached layer is good for; kaniko's own idea is two weeks."),
+    "cache_dir": ("/cache", "A folder in the container with base images from kaniko's warmer."),
+    "cache_copy_layers": (False, "Whether COPY is cached; it is where there is a cache."),
+    "cache_run_layers": (False, "Whether RUN is cached; it is where there is a cache."),
+    "compressed_caching": (
+        False,
+        "False keeps whole layers out of memory; so it is below a memory limit of 2 GiB.",
+    ),
+    "no_push_cache": (
+        True,
+        "Read the cache and never write it; so it is with `cache_from` alone.",
+    ),
+    "single_snapshot": (True, "One layer for all of the last stage, as `squash` says."),
+    "snapshot_mode": (
+        "time",
+        "`full` hashes files; `redo`, which `optimize` chooses, their metadata; `time` their times.",
+    ),
+    "ignore_paths": (("/tmp/x",), "Paths that never get into the image."),
+    "ignore_var_run": (False, "False takes /var/run into the image."),
+    "use_new_run": (True, "An experiment of kaniko's: find what RUN changed without a snapshot."),
+    "push_retry": (9, "How often to try again to push; the step's `retries` if not given."),
+    "image_download_retry": (9, "The same for base images."),
+    "image_fs_extract_retry": (9, "The same for unpacking them."),
+    "push_ignore_immutable_tag_errors": (True, "A tag that may not be moved is no failure."),
+    "skip_push_permission_check": (
+        True,
+        "Do not ask the registry for leave before the build: failures come at its end.",
+    ),
+    "registry_maps": (
+        {"docker.io": "mirror.example.com"},
+        "Mirrors by host, several each; tried in order, then the host itself.",
+    ),
+    "skip_default_registry_fallback": (True, "Never ask the host itself where it has a mirror."),
+    "registry_certificates": (
+        {"registry.example.com": "ca.pem"},
+        "A CA's PEM file, on your machine, by host.",
+    ),
+    "registry_client_certs": (
+        {"registry.example.com": ("cert.pem", "key.pem")},
+        "A certificate and its key, on your machine, by host.",
+    ),
+    "insecure": (True, "Push by plain HTTP, to any host. The step's `insecure` names hosts."),
+    "insecure_pull": (True, "Pull by plain HTTP, from any host."),
+    "insecure_registries": (("registry.example.com",), "More hosts for plain HTTP."),
+    "skip_tls_verify": (True, "Push without checking certificates, to any host."),
+    "skip_tls_verify_pull": (True, "Pull without checking certificates, from any host."),
+    "skip_tls_verify_registries": (
+        ("registry.example.com",),
+        "More hosts whose certificates are not checked.",
+    ),
+    "credential_helpers": (
+        ("google",),
+        "Which of its clouds' helpers it asks: env, google, ecr, acr, gitlab; none if empty.",
+    ),
+    "image_format": ("oci", "`oci` or `docker`; the base image's if not given."),
+    "verbosity": ("debug", "How much kaniko says: trace, debug, info, warn, error."),
+    "log_timestamp": (True, "Times in what kaniko says; events have theirs anyway."),
+    "skip_unused_stages": (True, "Build only what the target needs; so it is done anyway."),
+    "cleanup": (True, "Empty the container's file system at the end."),
+    "pre_cleanup": (True, "Empty it at the beginning."),
+    "preserve_context": (True, "Put the build context back after each stage."),
+    "materialize": (True, "Leave the image's files in the container at the end."),
+    "git": (
+        GitOptions(branch="main"),
+        "How a context that is a git repository is cloned: `GitOptions(branch=…, depth=…)`.",
+    ),
+    "context_sub_path": ("app", "The folder of the build context to build from."),
+    "feature_flags": ({"FF_KANIKO_SHARED_BASE_CACHE": True}, "kaniko's feature flags, by name."),
+    "flags": ({"use-new-run-2": True}, "Flags of a newer executor that have no option here."),
+}
+
+
+def kaniko_page() -> str:
+    """``docs/reference/kaniko.md`` with its tables as the code has them."""
+    tables = {"features": _features, "options": _options}
+    page = (REFERENCE / "kaniko.md").read_text(encoding="utf-8")
+    return _TABLE.sub(lambda at: f"{at[1]}\n" + "\n".join(tables[at[2]]()) + f"\n\n{at[3]}", page)
+
+
+def _features() -> Iterator[str]:
+    found = {name: features_of(executor) for name, executor in _EXECUTORS.items()}
+    decided = {f for features, notes in found.values() for f in (*features, *notes)} - _NETWORKS
+    yield f"| it can | {' | '.join(found)} | where not |"
+    yield "|---|" + "---|" * (len(found) + 1)
+    for feature in (f for f in Feature if f in decided):
+        marks = " | ".join("yes" if feature in has else "no" for has, _ in found.values())
+        note = next((n[feature] for _, n in found.values() if feature in n), "")
+        yield f"| {feature.value} | {marks} | {note.rpartition(' cannot: ')[2]} |"
+
+
+def _options() -> Iterator[str]:
+    yield "| option | flag | executors | meaning |"
+    yield "|---|---|---|---|"
+    for attribute in fields(KanikoOptions):
+        sample, meaning = _OPTIONS[attribute.name]
+        options = KanikoOptions(**{attribute.name: sample})  # type: ignore[arg-type]
+        yield f"| `{attribute.name}` | {_flag(options)} | {_who(options)} | {meaning} |"
+
+
+def _flag(options: KanikoOptions) -> str:
+    """What becomes of an option: the flags and variables that are there with it, and not without."""
+    newest = _EXECUTORS["osscontainertools 1.28.3"]
+    places = Places(
+        context="dir:///context", private=PurePosixPath("/p"), digest=PurePosixPath("/d")
+    )
+    with_it, without = (
+        command(_REQUEST, newest, chosen, places, platform=None)
+        for chosen in (options, KanikoOptions())
+    )
+    words = [word for word in with_it.words if word not in without.words]
+    names = [word.partition("=")[0] for word in words if word.startswith("--")]
+    if options.flags:
+        return "its name"
+    if options.feature_flags:
+        names = ["FF_KANIKO_…"]
+    assert names, options
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+
+def _who(options: KanikoOptions) -> str:
+    """Which of the executors take an option."""
+    for executor in _EXECUTORS.values():
+        try:
+            refuse_settings(_REQUEST if not options.no_push_cache else _READING, executor, options)
+        except UnsupportedFeatureError as error:
+            return error.hint.removeprefix("use ")
+    return "all"
+
+
+_REQUEST: Final = BuildRequest(
+    context=Path("/context"),
+    dockerfile=dockerfile.parse("FROM scratch\n"),
+    dockerfile_path=Path("/context/Dockerfile"),
+    cache_to=(Cache(type="registry", attributes={"ref": "registry.example.com/cache"}),),
+)
+_READING: Final = evolve(_REQUEST, cache_to=(), cache_from=_REQUEST.cache_to)
+
+
 if __name__ == "__main__":
+    (REFERENCE / "kaniko.md").write_text(kaniko_page(), encoding="utf-8")
     (REFERENCE / "settings.md").write_text(settings_page(), encoding="utf-8")
     (REFERENCE / "python.md").write_text(python_page(), encoding="utf-8")

@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from _pytest.mark.structures import ParameterSet
 from attrs import frozen
+
+from engine_fixtures import DockerEngine
+from kaniko_fixtures import KanikoImage
 
 from buildpush import dockerfile
 from buildpush.cli import EXIT_CODES
@@ -21,6 +24,7 @@ from buildpush.testing import LocalRegistry, RecordingSink
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 README = ROOT / "README.md"
+CLUSTERS = ROOT / "docs" / "how-to" / "kubernetes.md"
 _ENGINES_OF_THE_README = "## With the engines you have"
 BAKE_FILE = """\
 variable "REPO" {}
@@ -44,6 +48,8 @@ _NEEDS = {
     "cache": ("needs_buildx", "needs_buildah"),
     "choose-a-backend": ("needs_docker", "needs_buildah"),
     "docker": ("needs_docker",),
+    "kaniko": ("needs_docker",),
+    "kubernetes": ("needs_cluster",),
     "logs": ("needs_root",),
     "multi-platform": ("needs_buildx", "needs_buildah"),
     "secrets": ("needs_root",),
@@ -53,7 +59,10 @@ _ENGINES = {
     "needs_buildx": "dockerd",
     "needs_docker": "dockerd",
     "needs_buildah": "buildah_root",
+    "needs_cluster": "stub_cluster",
 }
+# What the blocks of this title need: no registry of packages has it, so they are tested apart.
+_EXECUTOR = "with an executor"
 
 
 class PushableImage(Protocol):
@@ -120,6 +129,8 @@ def run_blocks(page: Path, found: list[Block], names: dict[str, object], project
                 (project / block.title).write_text(block.code)
             case "toml":
                 tomllib.loads(block.code)
+            case "yaml":
+                check_manifests(block.code)
             case "text":
                 pass
             case other:
@@ -139,6 +150,14 @@ def run_shell(block: Block, names: dict[str, object]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def check_manifests(text: str) -> None:
+    """Every object is one that Kubernetes knows, and has nothing in it that it does not."""
+    yaml = pytest.importorskip("yaml")
+    validate = pytest.importorskip("kubernetes_validate")
+    for document in yaml.safe_load_all(text):
+        validate.validate(document, validate.latest_version(), strict=True)
+
+
 def run_page(page: Path, found: list[Block], names: dict[str, object], project: Path) -> None:
     run_blocks(page, found, names, project)
     for name, value in list(names.items()):
@@ -152,7 +171,48 @@ def pages() -> Iterator[ParameterSet]:
     for page in PAGES:
         if blocks(page):
             marks = [getattr(pytest.mark, name) for name in _NEEDS.get(page.stem, ())]
-            yield pytest.param(page, marks=marks, id=page.stem)
+            yield pytest.param(page, marks=marks, id=f"{page.parent.name}/{page.stem}")
+
+
+@pytest.fixture
+def stub_cluster(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Engine]:
+    """A cluster on loopback, which plays kaniko; who asks it may do what the page's Role says."""
+    from kubernetes_stub import Node, Rule, StubCluster
+    from kubernetes_stub import missing as what_is_missing
+
+    lacking = what_is_missing()
+    if lacking:
+        missing(lacking)
+    nodes = (Node(name="one"), Node(name="two", architecture="arm64"))
+    with StubCluster(tmp_path / "cluster", nodes=nodes) as stub:
+        stub.add_namespace("restricted", restricted=True)
+        rules = (
+            Rule(verbs=(*r["verbs"],), resources=(*r["resources"],), groups=(*r["apiGroups"],))
+            for r in role_on_the_page()["rules"]
+        )
+        token = stub.rights.token("reader", "", tuple(rules))
+        yield _Reached(stub.kubeconfig(tmp_path / "kubeconfig", token=token))
+        assert stub.invalid == ()
+        assert stub.left() == ()
+
+
+def role_on_the_page() -> dict[str, Any]:
+    """The Role that the page about clusters has people apply."""
+    yaml = pytest.importorskip("yaml")
+    [manifests] = [b for b in blocks(CLUSTERS) if b.title == "buildpush.yaml"]
+    [role] = [d for d in yaml.safe_load_all(manifests.code) if d["kind"] == "Role"]
+    found: dict[str, Any] = role
+    return found
+
+
+@frozen
+class _Reached:
+    """A cluster that a kubeconfig leads to."""
+
+    kubeconfig: Path
+
+    def activate(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KUBECONFIG", str(self.kubeconfig))
 
 
 @pytest.fixture
@@ -181,7 +241,42 @@ def base(request: pytest.FixtureRequest, names: dict[str, object]) -> None:
 @pytest.mark.parametrize("page", list(pages()))
 def test_every_block_of_a_page_runs(page: Path, names: dict[str, object], project: Path) -> None:
     """Read from top to bottom, each page works."""
+    run_page(page, [b for b in blocks(page) if b.title != _EXECUTOR], names, project)
+
+
+@pytest.mark.needs_docker
+@pytest.mark.usefixtures("kaniko_by_its_name")
+def test_the_page_about_kaniko_runs_with_an_executor(
+    names: dict[str, object], project: Path
+) -> None:
+    """Its builds, too, where somebody has brought an executor: BUILDPUSH_TEST_KANIKO names it."""
+    page = ROOT / "docs" / "how-to" / "kaniko.md"
+
     run_page(page, blocks(page), names, project)
+
+
+@pytest.fixture
+def kaniko_by_its_name(
+    kaniko_images: tuple[KanikoImage, ...],
+    dockerd: DockerEngine,
+    missing: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real executor of the version that the page names, in dockerd under the name it has there."""
+    name = "ghcr.io/osscontainertools/kaniko:v1.28.3"
+    dockerd.activate(monkeypatch)
+    for image in kaniko_images:
+        said = docker("run", "--rm", "--network", "none", image.name, "version")
+        if "v1.28.3" in said:
+            docker("tag", image.name, name)
+            return
+    missing(f"the executor of {name} in BUILDPUSH_TEST_KANIKO")
+
+
+def docker(*words: str) -> str:
+    """What docker says."""
+    argv = ["/usr/bin/env", "docker", *words]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_blocks_of_the_readme_run(names: dict[str, object], project: Path) -> None:
@@ -202,6 +297,16 @@ def for_engines(block: Block) -> bool:
     """Whether a block of the README is in the section that needs them."""
     before = README.read_text().splitlines()[: block.line]
     return [line for line in before if line.startswith("## ")][-1:] == [_ENGINES_OF_THE_README]
+
+
+def test_the_role_of_the_page_is_what_the_code_asks_for() -> None:
+    """All the rights that a build needs, and none that it does not."""
+    yaml = pytest.importorskip("yaml")
+    from buildpush.backends.kaniko.kubernetes.rights import role_manifest
+
+    role = role_on_the_page()
+
+    assert role == yaml.safe_load(role_manifest("builds"))
 
 
 def test_the_readmes_test_command_is_what_ci_runs() -> None:

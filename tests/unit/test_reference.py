@@ -9,7 +9,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 GENERATE = runpy.run_path(str(DOCS / "generate.py"))
 
 
-@pytest.mark.parametrize("page", ["settings", "python"])
+@pytest.mark.parametrize("page", ["settings", "python", "kaniko"])
 def test_a_generated_page_is_up_to_date(page: str) -> None:
     """When this fails, run ``python docs/generate.py``."""
     written = (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
