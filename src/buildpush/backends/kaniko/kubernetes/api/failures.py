@@ -163,14 +163,13 @@ def refusal(
             )
         case 403:
             return _forbidden(ask, status, said, evidence)
-        case 404:
-            return NotThere(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
         case 409:
             error = Conflict(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
             error.reason = status.reason
             return error
-        case 410:
-            return Gone(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
+        case 404 | 410:
+            kind = NotThere if code == 404 else Gone
+            return kind(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
         case _ if code < 400:
             return PlanError(
                 f"{server} answers with status {code} ({ask.what})",
