@@ -10,12 +10,12 @@ from attrs import define, evolve, field
 
 from ...auth import Keychain
 from ...errors import AuthError, BuildpushError, RegistryError
-from ...oci import Digest, ImageReference, Platform
+from ...oci import Platform
 from ...oci.wire import ImageConfig
 from ...plan import Artifact, BuildRequest, Delivery
 from ...runtime import Run
 from ..engine.command import converse
-from ..registries import open_registry
+from ..registries import reach_required_caches
 from .argv import Surroundings, build, build_environment, epoch_of
 from .delivering import export, push_image
 from .failures import CACHE_NOT_WRITTEN, build_error, was_killed_by_itself
@@ -69,26 +69,9 @@ class Building:
     def artifact(self) -> Artifact:
         """Build for each platform; push the images or export them."""
         refuse(self.request, self.buildah)
-        self._reach_required_caches()
+        reach_required_caches(self.request, self.keychain, self.run)
         where = self.place.surroundings()
         return self._deliver(where)
-
-    def _reach_required_caches(self) -> None:
-        """Raise where the registry of a cache that must be read does not answer, or lets nobody in.
-
-        Buildah goes on without a cache, whatever the reason; an empty one is as good as any.
-        """
-        required = [cache for cache in self.request.cache_from if cache.required]
-        if not required:
-            return
-        with open_registry(self.request, self.keychain, self.run) as client:
-            for cache in required:
-                repository = ImageReference.parse(cache.attributes["ref"]).repository
-                try:
-                    client.has_blob(repository, Digest.of(b""), access="pull")
-                except (RegistryError, AuthError) as error:
-                    message = f"the cache {repository} could not be read: {error.message}"
-                    raise type(error)(message, evidence=error.evidence, hint=error.hint) from error
 
     def _deliver(self, where: Surroundings) -> Artifact:
         oci = not needs_docker_format(self.request)

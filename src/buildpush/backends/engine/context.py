@@ -33,13 +33,16 @@ Extra = tuple[str, bytes]
 class Context:
     """A folder to be sent: *rules* leave files out, *always* names some that go all the same.
 
-    *extras* take the place of files of the same name.
+    *extras* take the place of files of the same name. With *root*, an entry for the folder
+    itself comes first, for engines that copy the mode of what they unpack into.
     """
 
     folder: Path
     rules: IgnoreRules
     always: frozenset[str] = frozenset()
     extras: tuple[Extra, ...] = field(default=())
+    owner: int = 0
+    root: bool = False
 
     def stream(self) -> Iterator[bytes]:
         """The tar, in pieces of some 100 KiB; it can be asked for again.
@@ -55,26 +58,31 @@ class Context:
         Raises `SpecError` for a folder that cannot be read.
         """
         replaced = {name for name, _ in self.extras}
-        total = len(END)
+        total = len(END) + len(self._root())
         for path, name, status in self._walk(self.folder, ""):
-            entry = None if name in replaced else _entry(path, name, status)
+            entry = None if name in replaced else self._entry(path, name, status)
             if entry is not None:
                 total += len(pack(entry)) + entry.size + len(padding(entry.size))
         for name, data in self.extras:
-            header = pack(Entry(name=name, kind="file", size=len(data)))
+            header = pack(self._extra(name, data))
             total += len(header) + len(data) + len(padding(len(data)))
         return total
 
     def _entries(self) -> Iterator[bytes]:
         replaced = {name for name, _ in self.extras}
+        yield self._root()
         for path, name, status in self._walk(self.folder, ""):
             if name not in replaced:
-                yield from _one(path, name, status)
+                yield from self._one(path, name, status)
         for name, data in self.extras:
-            yield pack(Entry(name=name, kind="file", size=len(data)))
+            yield pack(self._extra(name, data))
             yield data
             yield padding(len(data))
         yield END
+
+    def _root(self) -> bytes:
+        """The folder itself, as BuildKit sees it whatever it is here."""
+        return pack(Entry(name=".", kind="dir", mode=0o755)) if self.root else b""
 
     def _walk(self, folder: Path, below: str) -> Iterator[tuple[Path, str, os.stat_result]]:
         """Everything to send, a directory before what is in it, in the order of names."""
@@ -105,37 +113,40 @@ class Context:
                 yield path, name, status
             yield from inside
 
+    def _extra(self, name: str, data: bytes) -> Entry:
+        return Entry(name=name, kind="file", uid=self.owner, gid=self.owner, size=len(data))
+
     def _leads_somewhere(self, name: str) -> bool:
         return self.rules.may_include_under(name) or any(
             wanted.startswith(f"{name}/") for wanted in self.always
         )
 
+    def _one(self, path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
+        """One file as tar; nothing for a socket, which no archive can hold."""
+        entry = self._entry(path, name, status)
+        if entry is None:
+            return
+        yield pack(entry)
+        if entry.kind == "file":
+            yield from _body(path, name, status)
+            yield padding(entry.size)
 
-def _one(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
-    """One file as tar; nothing for a socket, which no archive can hold."""
-    entry = _entry(path, name, status)
-    if entry is None:
-        return
-    yield pack(entry)
-    if entry.kind == "file":
-        yield from _body(path, name, status)
-        yield padding(entry.size)
-
-
-def _entry(path: Path, name: str, status: os.stat_result) -> Entry | None:
-    kind = _kind(status.st_mode)
-    if kind is None:
-        return None
-    return Entry(
-        name=name,
-        kind=kind,
-        mode=stat.S_IMODE(status.st_mode),
-        size=status.st_size if kind == "file" else 0,
-        mtime_ns=status.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
-        link=str(path.readlink()) if kind == "symlink" else "",
-        major=os.major(status.st_rdev) if kind in ("char", "block") else 0,
-        minor=os.minor(status.st_rdev) if kind in ("char", "block") else 0,
-    )
+    def _entry(self, path: Path, name: str, status: os.stat_result) -> Entry | None:
+        kind = _kind(status.st_mode)
+        if kind is None:
+            return None
+        return Entry(
+            name=name,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=self.owner,
+            gid=self.owner,
+            size=status.st_size if kind == "file" else 0,
+            mtime_ns=status.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
+            link=str(path.readlink()) if kind == "symlink" else "",
+            major=os.major(status.st_rdev) if kind in ("char", "block") else 0,
+            minor=os.minor(status.st_rdev) if kind in ("char", "block") else 0,
+        )
 
 
 def _kind(mode: int) -> Kind | None:

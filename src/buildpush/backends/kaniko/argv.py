@@ -226,7 +226,8 @@ class _Words:
         options, repository = self.options, cache_repository(self.request)
         if options.cache_dir:
             yield from ("--cache-dir", options.cache_dir)
-        if not repository and self.places.cache is not None:
+        kept = self.places.cache is not None and next(stale(self.request, self.executor), None)
+        if not repository and self.places.cache is not None and kept is None:
             repository = f"oci:{self.places.cache / 'layers'}"
         if not repository or self.request.no_cache:
             return
@@ -237,7 +238,7 @@ class _Words:
             yield "--no-push-cache=true"
         if options.cache_ttl is not None:
             yield f"--cache-ttl={_go_duration(options.cache_ttl)}"
-        if options.cache_copy_layers is None and self.executor.has((1, 25, 0)):
+        if options.cache_copy_layers is None and self.executor.has(KEYS_ARE_WHOLE):
             yield "--cache-copy-layers=true"
         yield from self._given("cache_copy_layers")
         yield from self._given("cache_run_layers")
@@ -281,16 +282,31 @@ class _Words:
         for name in (
             "skip_default_registry_fallback",
             "push_ignore_immutable_tag_errors",
-            "skip_push_permission_check",
             "insecure",
             "insecure_pull",
             "skip_tls_verify",
             "skip_tls_verify_pull",
         ):
             yield from self._given(name)
+        yield from self._asked_first()
         if options.credential_helpers is not None:
             for helper in options.credential_helpers or ("",):
                 yield f"--credential-helpers={helper}"
+
+    def _asked_first(self) -> Iterator[str]:
+        """Whether kaniko asks beforehand if it may push.
+
+        Where it does not push the image it asks for the cache, and fails without: but a cache
+        that cannot be written is no reason to fail, unless the step says so.
+        """
+        pushed = self.request.delivery is Delivery.DIRECT and self.places.layout is None
+        cached = self.request.cache_to and not self.request.no_cache
+        wanted = any(cache.required for cache in self.request.cache_to)
+        if self.options.skip_push_permission_check is None and not pushed and cached:
+            if not wanted:
+                yield "--skip-push-permission-check=true"
+        else:
+            yield from self._given("skip_push_permission_check")
 
     def _certificates(self) -> Iterator[str]:
         for number, host in enumerate(self.options.registry_certificates):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ from .runner import Command, Ending, Execution
 
 __all__ = ["Box", "belongs_to"]
 
+_USUAL: Final = 0o755
+"""The mode that BuildKit gives the root of a context."""
 _DIGEST_LIMIT: Final = 4096
 _STATE: Final = "{{.State.Status}} {{.State.ExitCode}}"
 _OUT_OF_MEMORY: Final = " {{.State.OOMKilled}}"
@@ -53,7 +56,7 @@ class Box:
     def __attrs_post_init__(self) -> None:
         request = self.execution.request
         rules = IgnoreRules.read(request.context, request.dockerfile_path)
-        self.context = Context(folder=request.context, rules=rules)
+        self.context = Context(folder=request.context, rules=rules, root=True)
 
     def work(self, translator: Translator, *, may_mount: bool) -> Ending:
         """Make the container, run it to its end, take what it left, and remove it."""
@@ -101,13 +104,16 @@ class Box:
     def _shared_context(self) -> Path | None:
         """The context where it can be mounted as it is; else it is streamed.
 
-        kaniko copies files with the owner that they have: it must be root, as seen in there.
+        kaniko copies files with the owner that they have: it must be root, as seen in there. And
+        COPY of the whole context has the mode of its folder, where it is an older one.
         """
         engine, environment = self.desk.engine, self.desk.run.environment
         if self.context.rules.patterns or not engine.here:
             return None
         owner = (environment.uid, environment.gid) if engine.rootless else (0, 0)
-        return self.context.folder if belongs_to(self.context.folder, owner) else None
+        folder = self.context.folder
+        usual = stat.S_IMODE(folder.stat().st_mode) == _USUAL
+        return folder if usual and belongs_to(folder, owner) else None
 
     def _make(self, shape: Shape) -> Command | None:
         """Create the container; None where the engine does not find the folders to mount."""

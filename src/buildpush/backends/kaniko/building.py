@@ -24,10 +24,10 @@ from ...plan import Artifact, BuildRequest, Delivery, LayoutArtifact, PushedArti
 from ...plan.annotations import Annotations
 from ...runtime import CancelToken, Run
 from ..engine.exported import adopt
-from ..registries import open_registry
+from ..registries import open_registry, reach_required_caches
 from .argv import command, private_files
 from .credentials import config_json
-from .failures import build_error
+from .failures import build_error, require_cache
 from .flavors import Executor
 from .joining import Built, join, put_index
 from .options import KanikoOptions
@@ -81,6 +81,7 @@ class Building:
     def artifact(self) -> Artifact:
         """Build for each platform, and push or export what comes of it."""
         refuse(self.request, self.kaniko.executor, self.kaniko.options)
+        reach_required_caches(self.request, self.keychain, self.run)
         platforms = tuple(_platforms(self.request))
         if self.request.delivery is Delivery.DIRECT:
             return self._pushed(platforms)
@@ -152,6 +153,7 @@ class Building:
                 continue
             if ending.exit_code != 0:
                 raise build_error(request, output, ending, run.redact)
+            require_cache(request, output, ending, run.redact)
             return ending
 
     def _all(self, jobs: list[Callable[[Run], T]]) -> list[T]:

@@ -29,7 +29,7 @@ from .endings import disk_full, out_of_memory, stopped, unable_to_work, unknown_
 from .runner import Ending
 from .translate import KanikoOutput
 
-__all__ = ["build_error"]
+__all__ = ["build_error", "require_cache"]
 
 
 _PREAMBLE: Final = re.compile(
@@ -55,6 +55,7 @@ _PARSE: Final = re.compile(
 _TARGET: Final = re.compile(r"\"?([^\s\"]+)\"? is not a valid target build stage")
 _PLATFORM: Final = re.compile(r"no child with platform (\S+) in index (\S+)")
 _FETCH: Final = re.compile(r"downloading remote source file: |(?=Get \"https?://)")
+_CACHE: Final = re.compile(r"Error uploading layer to cache: ")
 _SECRET: Final = re.compile(
     r"secret not defined: (\S+)|failed to read secret file \"[^\"]*\" for \"(\S+)\""
 )
@@ -78,6 +79,25 @@ def build_error(
     if text:
         return failure.error(BuildError, f"kaniko failed: {text}")
     return failure.error(BuildError, f"kaniko ended with exit code {ending.exit_code}")
+
+
+def require_cache(
+    request: BuildRequest,
+    output: KanikoOutput,
+    ending: Ending,
+    redact: Callable[[str], str] = str,
+) -> None:
+    """Raise where a cache that must be written was not: kaniko itself only warns of it."""
+    if not any(cache.required for cache in request.cache_to):
+        return
+    for warning in output.warnings:
+        said = _CACHE.match(warning)
+        if said is not None:
+            why = warning[said.end() :]
+            failure = Failure(request, output, ending, redact, why)
+            raise _of_registry(
+                failure, "the cache could not be written", why, (failure.command(),), RegistryError
+            )
 
 
 # -- one kind of failure each: what it is, or nothing -----------------------------------------
