@@ -21,6 +21,7 @@ from .flavors import Executor
 from .handover import dockerfile, resolution
 from .options import KanikoOptions
 from .runner import Command, Places
+from .stale import KEYS_ARE_WHOLE, stale
 
 __all__ = ["CERTIFICATES", "SECRETS", "cache_repository", "command", "is_free", "private_files"]
 
@@ -226,8 +227,9 @@ class _Words:
         options, repository = self.options, cache_repository(self.request)
         if options.cache_dir:
             yield from ("--cache-dir", options.cache_dir)
-        kept = self.places.cache is not None and next(stale(self.request, self.executor), None)
-        if not repository and self.places.cache is not None and kept is None:
+        copies = bool(options.cache_copy_layers)
+        unsafe = any(stale(self.request, self.executor, copies=copies))
+        if not repository and self.places.cache is not None and not unsafe:
             repository = f"oci:{self.places.cache / 'layers'}"
         if not repository or self.request.no_cache:
             return

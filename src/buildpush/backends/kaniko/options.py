@@ -215,6 +215,7 @@ class KanikoOptions:
 
     def __attrs_post_init__(self) -> None:
         _check_cache(self)
+        _check_container(self)
         _check_paths(self)
         _check_hosts(self)
         _check_names(self)
@@ -228,6 +229,15 @@ def _check_cache(options: KanikoOptions) -> None:
         raise SpecError(
             f"use_new_run and snapshot_mode={options.snapshot_mode!r} exclude each other",
             hint="use_new_run takes no snapshots after RUN: leave snapshot_mode out",
+        )
+
+
+def _check_container(options: KanikoOptions) -> None:
+    if options.use_new_run and options.pre_cleanup and options.preserve_context:
+        raise SpecError(
+            "use_new_run, pre_cleanup and preserve_context together put the executor's own files"
+            " into the image",
+            hint="leave one of them out",
         )
 
 

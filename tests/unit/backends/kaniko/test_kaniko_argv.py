@@ -149,7 +149,6 @@ CASES: dict[str, dict[str, Any]] = {
         "options": {
             "credential_helpers": ["env", "ecr"],
             "pre_cleanup": True,
-            "preserve_context": True,
             "materialize": True,
             "use_new_run": True,
             "git": GitOptions(depth=1),
@@ -269,6 +268,17 @@ def test_no_cache_is_no_cache() -> None:
 
     assert not any("cache" in word for word in without if word.startswith("--"))
     assert follows(with_it, "--cache-repo", "oci:/kaniko/buildpush/cache/layers")
+
+
+def test_a_folder_for_the_cache_is_not_used_where_it_would_deceive() -> None:
+    """An executor that forgets variables in its keys builds anew instead."""
+    kept = evolve(PLACES, cache=PurePosixPath("/kaniko/buildpush/cache"))
+    text = {"text": "FROM a\nARG X\nWORKDIR /w$X\n"}
+
+    old = told(text, places=kept, executor=EXECUTORS["oss-1.26.3"]).words
+
+    assert "--cache=true" not in old
+    assert "--cache=true" in told(text, places=kept).words
 
 
 def test_the_last_stage_needs_no_name() -> None:

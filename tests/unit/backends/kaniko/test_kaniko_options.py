@@ -53,6 +53,10 @@ def test_a_ttl_is_a_duration(given: Any, seconds: float | None) -> None:
         ({"flags": {"--kaniko-dir": "/x"}}, "--kaniko-dir is buildpush's to set"),
         ({"flags": {"a b": "x"}}, "is no flag's name"),
         ({"flags": {"x=y --force": True}}, "is no flag's name"),
+        (
+            {"use_new_run": True, "pre_cleanup": True, "preserve_context": True},
+            "the executor's own files",
+        ),
         ({"use_new_run": True, "snapshot_mode": "redo"}, "exclude each other"),
     ],
 )

@@ -24,6 +24,7 @@ from buildpush.plan.values import Cache
 
 GOOGLE = Executor(flavor=Flavor.GOOGLE, version=(1, 24, 0))
 OLD_GOOGLE = Executor(flavor=Flavor.GOOGLE, version=(1, 9, 1))
+CHAINGUARD = Executor(flavor=Flavor.CHAINGUARD, version=(1, 25, 16))
 NEWEST = Executor(flavor=Flavor.OSSCONTAINERTOOLS, version=(1, 28, 3))
 AMD, ARM, ARM7 = map(Platform.parse, ("linux/amd64", "linux/arm64", "linux/arm/v7"))
 
@@ -145,6 +146,34 @@ def test_a_cross_build_needs_its_own_platform() -> None:
     refuse(request, NEWEST, KanikoOptions())
     with pytest.raises(UnsupportedFeatureError, match="would be for linux/arm64, not linux/amd64"):
         refuse(request, NEWEST, KanikoOptions(), own=AMD)
+
+
+@pytest.mark.parametrize(
+    ("executor", "text", "line", "options"),
+    [
+        (oss(1, 27, 6), "ARG A\nWORKDIR /w$A", 3, {}),
+        (oss(1, 25, 0), "ARG A\nCOPY a /$A/a", 3, {"cache_copy_layers": True}),
+        (CHAINGUARD, "ARG A\nRUN true\nADD --chown=$A a /a", 4, {"cache_copy_layers": True}),
+    ],
+)
+def test_a_cache_that_would_deceive_is_refused(
+    executor: Executor, text: str, line: int, options: dict[str, Any]
+) -> None:
+    """Its keys have the instruction as written, not what its variables stand for."""
+    request = a_request(text, cache_to=repository("r.example/c"))
+
+    with pytest.raises(UnsupportedFeatureError, match=f"line {line}: .* variables have changed"):
+        refuse(request, executor, KanikoOptions(**options))
+    refuse(a_request(text), executor, KanikoOptions(**options))
+    refuse(request, NEWEST, KanikoOptions(**options))
+    refuse(request, GOOGLE, KanikoOptions(**options))
+
+
+def test_copies_are_not_cached_unless_it_is_safe() -> None:
+    """Chainguard's kaniko is told to only on request."""
+    request = a_request("ARG A\nCOPY a /$A/a\nWORKDIR /$A", cache_to=repository("r.example/c"))
+
+    refuse(request, CHAINGUARD, KanikoOptions())
 
 
 @pytest.mark.parametrize(
