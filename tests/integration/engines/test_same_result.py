@@ -1,25 +1,29 @@
 """The same Dockerfile is the same image, whoever builds it: config and files, by all backends.
 
 BuildKit (dockerd 28 with buildx) is what the others are compared with. What engines do otherwise
-on their own account is listed here, each with its reason, and nothing else may differ.
+on their own account is listed in same_result_known.py, each with its reason, and nothing else may
+differ. Kaniko takes part where BUILDPUSH_TEST_KANIKO names an executor.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from attrs import frozen
+from kaniko_executors import ARCHIVES, flavor_of, kaniko_backend
 from same_result_cases import CASES, Case, fill
+from same_result_known import KNOWN, KNOWN_OF_KANIKO, is_known
 
 from buildpush import BuildAndPushStep
 from buildpush.backends.buildah import BuildahBackend
 from buildpush.backends.buildx import BuildxBackend
 from buildpush.backends.docker import DockerBackend
+from buildpush.backends.kaniko import KanikoBackend
 from buildpush.backends.native import NativeBackend
+from buildpush.errors import UnsupportedFeatureError
 from buildpush.testing import ImageFile, LocalRegistry, PulledImage, pull_image
 from buildpush.testing.conformance.shell import Busybox
 
@@ -56,6 +60,15 @@ class Workshop:
     triggers: str
     backends: Mapping[str, tuple[Any, Callable[[], None]]]
 
+    def compared(self, case: Case, name: str, reference: PulledImage) -> Iterator[str]:
+        """What differs from *reference*, a line each; or why it was refused."""
+        try:
+            image = self.build(case, name)
+        except UnsupportedFeatureError as error:
+            yield f"refused: {error.message}"
+        else:
+            yield from differences(reference, image)
+
     def build(self, case: Case, name: str) -> PulledImage:
         context = self.folder / f"{case.name}-{name}"
         context.mkdir()
@@ -86,6 +99,13 @@ def base(registry: LocalRegistry) -> str:
     return Busybox(busybox).put(registry, "base/busybox", "1")
 
 
+@pytest.fixture(scope="module")
+def kanikos(request: pytest.FixtureRequest) -> Mapping[str, KanikoBackend]:
+    """A backend for each executor at hand, by its flavor; none where there is none."""
+    images = request.getfixturevalue("kaniko_images") if ARCHIVES else ()
+    return {f"kaniko-{flavor_of(image.name)}": kaniko_backend(image.name) for image in images}
+
+
 @pytest.fixture
 def workshop(
     tmp_path: Path,
@@ -93,6 +113,7 @@ def workshop(
     base: str,
     dockerd: Engine,
     buildah_root: Engine,
+    kanikos: Mapping[str, KanikoBackend],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workshop:
     def docker() -> None:
@@ -119,136 +140,9 @@ def workshop(
             "native": (NativeBackend(), nothing),
             "docker": (DockerBackend(), docker),
             "buildah": (BuildahBackend(), buildah),
+            **{name: (backend, docker) for name, backend in kanikos.items()},
         },
     )
-
-
-# --- what engines do otherwise ---
-
-
-@frozen(kw_only=True)
-class Known:
-    """A difference of *backend*; *line* is a pattern for it, *reason* is in the documentation too.
-
-    In the case *case* only, where one is named.
-    """
-
-    backend: str
-    line: str
-    reason: str
-    case: str = ""
-
-
-_MOUNTED = "(etc/hostname|etc/hosts|etc/resolv.conf|run)"
-
-KNOWN = (
-    Known(
-        backend="native",
-        line=r"(dir|file) .*: time 'new' != 0",
-        reason="Folders and files that the build makes itself are as old as time: the same inputs"
-        " are the same layer.",
-    ),
-    Known(
-        backend="native",
-        line=r"dir .*: time 'new' != \d+",
-        reason="A folder that was copied keeps its time when something is added to it later.",
-    ),
-    Known(
-        backend="buildah",
-        line=r"dir .*: time (\d+|'new') != (\d+|'new')",
-        reason="Times of folders: copied ones get the time of the build.",
-    ),
-    Known(
-        backend="buildah",
-        line=r"config WorkingDir: '/' != (None|'')",
-        reason="WorkingDir stays empty where BuildKit writes `/`.",
-    ),
-    Known(
-        backend="buildah",
-        line=rf"(file|dir) {_MOUNTED}: should not be there",
-        reason="RUN leaves the empty files that were mounted over: `/etc/hosts`,"
-        " `/etc/hostname`, `/etc/resolv.conf`, `/run`.",
-    ),
-    Known(
-        backend="buildah",
-        line=r"file .*: xattrs \{\} != ",
-        reason="Extended attributes of users in archives stay.",
-    ),
-    Known(
-        backend="buildah",
-        line=r"file .*: xattrs \{.+\} != ",
-        reason="COPY loses extended attributes, file capabilities among them.",
-        case="attributes",
-    ),
-    Known(
-        backend="buildah",
-        line=r"file .*/set[ug]id: mode '0o[24]755' != '0o755'",
-        reason="COPY drops the setuid and setgid bits.",
-        case="modes",
-    ),
-    Known(
-        backend="buildah",
-        line=r"dir tree: mode '0o750' != '0o755'",
-        reason="`COPY --chmod` of a folder leaves the folder itself as it was.",
-        case="modes-given",
-    ),
-    Known(
-        backend="buildah",
-        line=r"\w+ owned/.*: owner \(5, 6\) != \(7, 8\)",
-        reason="`ADD --chown` leaves what it unpacks to its owners.",
-        case="archives-owned",
-    ),
-    *(
-        Known(
-            backend="buildah",
-            line=rf"dir {path}: missing",
-            reason="The folder of a WORKDIR is made by the next RUN only.",
-            case=case,
-        )
-        for case, path in (
-            ("workdir", "rel"),
-            ("workdir-owned", "(numeric|srv.*)"),
-            ("through-links", "real/place/new"),
-        )
-    ),
-    Known(
-        backend="buildah",
-        line=r"(file|symlink) (pointer|real/file): ",
-        reason="COPY onto a link replaces the link; elsewhere it writes the file it points to.",
-        case="through-links",
-    ),
-    Known(
-        backend="buildah",
-        line=r"config (Cmd|Entrypoint): \['/bin/sh', '-exc',",
-        reason="CMD and ENTRYPOINT as text run in `/bin/sh -c`, whatever SHELL says.",
-        case="shell",
-    ),
-    Known(
-        backend="buildah",
-        line=r"config ExposedPorts: .*'9000-9002/tcp'",
-        reason="EXPOSE of a range of ports is kept as the range.",
-        case="ports",
-    ),
-    Known(
-        backend="buildah",
-        line=r"\w+ (all/)?tree/sub.*: missing",
-        reason="In .dockerignore, `!` does not bring back what is below a folder that is left out"
-        " when there is `**` in it.",
-        case="ignored-except",
-    ),
-    Known(
-        backend="buildah",
-        line=r"(config Labels: .*|file [29]: .*)",
-        reason="ENV wins over an ARG of the same name, wherever they are.",
-        case="arguments-given",
-    ),
-    Known(
-        backend="buildah",
-        line=r"config Env: .*'A=`'",
-        reason="With a backtick as escape character, it does not protect a `$`.",
-        case="syntax",
-    ),
-)
 
 
 def _facts(file: ImageFile) -> dict[str, Any]:
@@ -285,15 +179,6 @@ def differences(one: PulledImage, other: PulledImage) -> Iterator[str]:
                     yield f"{mine[path].kind} {path}: {fact} {expected[fact]!r} != {found[fact]!r}"
 
 
-def is_known(line: str, case: Case, backend: str) -> bool:
-    return any(
-        known.backend == backend
-        and known.case in ("", case.name)
-        and re.match(known.line, line) is not None
-        for known in KNOWN
-    )
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_backend_makes_the_same_image(workshop: Workshop, case: Case) -> None:
     """Config and files are equal, but for what is listed."""
@@ -303,7 +188,7 @@ def test_every_backend_makes_the_same_image(workshop: Workshop, case: Case) -> N
         f"{name}: {line}"
         for name in workshop.backends
         if name not in (REFERENCE, *case.without)
-        for line in differences(reference, workshop.build(case, name))
+        for line in workshop.compared(case, name, reference)
         if not is_known(line, case, name)
     ]
 
@@ -314,10 +199,13 @@ def test_the_documentation_lists_the_differences() -> None:
     """Each with the reason that is given here; and nothing that is not here."""
     page = Path(__file__).parents[3] / "docs" / "reference" / "differences.md"
 
-    listed = [line[2:] for line in page.read_text().splitlines() if line.startswith("- ")]
+    listed = {line[2:] for line in page.read_text().splitlines() if line.startswith("- ")}
 
     kept_out = [reason for case in CASES for reason in case.without.values()]
-    known = [*(known.reason for known in KNOWN), *(_sentence(reason) for reason in kept_out)]
+    known = [
+        *(known.reason for known in (*KNOWN, *KNOWN_OF_KANIKO)),
+        *(_sentence(reason) for reason in kept_out),
+    ]
     assert sorted(listed) == sorted(set(known))
 
 
