@@ -32,6 +32,10 @@ _LOOK: Final = 5.0
 """Seconds after which the judgement is made anew although nothing was seen: patience runs out."""
 _LOG_GRACE: Final = 10.0
 """Seconds for the log to end after the container has."""
+_BREAK_PAUSE: Final = 0.2
+"""Seconds before a log that broke off is opened again; twice as many each time."""
+_END_PAUSE: Final = 3.0
+"""Seconds before one that ended is: the container's end is seen up to two seconds later."""
 _STATE_GRACE: Final = 30.0
 """Seconds for the container's end to be seen after its log has ended and would not go on."""
 _TAIL: Final = 20
@@ -120,26 +124,33 @@ class Following:
         the log is rotated, or when a proxy has had enough.
         """
         cursor = LogCursor()
-        ended_at: float | None = None
-        pause = 0.2
+        pause, quiet_since = _BREAK_PAUSE, self.run.clock()
         while True:
-            version = self.sight.version
-            lines = self._log(cursor, translator)
-            standing = self.standing()
-            if standing.finished is not None:
-                return standing.finished
-            if lines:
-                ended_at, pause = None, 0.2
+            lines, whole = self._log(cursor, translator)
             now = self.run.clock()
-            ended_at = now if ended_at is None else ended_at
-            if standing.stage is Stage.OVER and now - ended_at > _STATE_GRACE:
+            if lines:
+                pause, quiet_since = _BREAK_PAUSE, now
+            finished = self._ended_within(max(pause, _END_PAUSE if whole else 0.0))
+            if finished is not None:
+                return finished
+            standing = self.standing()
+            if standing.stage is Stage.OVER and now - quiet_since > _STATE_GRACE:
                 raise self._error(_unknown(), standing)
-            # Its end is seen a second or two after its log's: then there is nothing to reopen.
-            self.sight.wait(version, min(pause, self._pause(standing)))
             pause = min(pause * 2, _LOOK)
 
-    def _log(self, cursor: LogCursor, translator: Translator) -> int:
-        """Pass on the log from where *cursor* is to where it ends or breaks; how many lines."""
+    def _ended_within(self, seconds: float) -> Finished | None:
+        """How the container ended, if that is seen in so many *seconds*."""
+        until = self.run.clock() + seconds
+        while True:
+            version = self.sight.version
+            standing = self.standing()
+            left = until - self.run.clock()
+            if standing.finished is not None or left <= 0:
+                return standing.finished
+            self.sight.wait(version, min(left, self._pause(standing)))
+
+    def _log(self, cursor: LogCursor, translator: Translator) -> tuple[int, bool]:
+        """Pass on the log from where *cursor* is; how many lines, and whether its end was clean."""
         lines = 0
         pod = judge(self.sight.seen).pod
         cursor.reopened()
@@ -154,7 +165,8 @@ class Following:
                         self.run.emit(event)
         except (NotStarted, NotThere, BrokenOff, Unreachable):
             self.run.cancel.check()
-        return lines
+            return lines, False
+        return lines, True
 
     @contextmanager
     def _opened(self, pod: str, cursor: LogCursor) -> Generator[Log]:

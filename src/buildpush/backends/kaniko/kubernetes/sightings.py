@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from attrs import define, evolve, field
 
 from ....errors import AuthError, BackendUnavailableError, BuildpushError
 from ....runtime import CancelToken
-from .api.client import Change, Cluster, Watch
+from .api.client import Change, Cluster
 from .api.failures import Gone
 from .api.kinds import EVENTS, JOBS, PODS, Kind
 from .builds import CLIENT_LABEL, JOB_LABEL
@@ -82,10 +81,25 @@ class Sight:
 
 
 def _with(events: tuple[Thing, ...], event: Thing) -> tuple[Thing, ...]:
-    """*events* and *event*, which takes the place of its earlier self: the last seen is last."""
+    """*events* and *event*, which takes the place of its earlier self, in the order of time.
+
+    A list has them in the order of their names.
+    """
     uid = event["metadata"].get("uid")
     others = tuple(e for e in events if e["metadata"].get("uid") != uid)
-    return (*others, event)[-_MOST_EVENTS:]
+    return tuple(sorted((*others, event), key=_when)[-_MOST_EVENTS:])
+
+
+def _when(event: Thing) -> str:
+    """When it happened last: RFC 3339, which sorts as text."""
+    series = event.get("series") or {}
+    metadata = event["metadata"]
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or metadata.get("creationTimestamp", "")
+    )
 
 
 @define(eq=False, kw_only=True)
@@ -256,7 +270,7 @@ class _Watching:
         with self.cluster.watch(
             self.kind, version=version, labels=self._labels, fields=self._fields
         ) as watch:
-            undo = self.token.on_cancel(partial(Watch.close, watch))
+            undo = self.token.on_cancel(watch.close)
             try:
                 for change in watch:
                     self._take(change)
