@@ -137,16 +137,19 @@ ROWS: Final[Mapping[str, Row]] = {
     "delivery": _BY_BUILDPUSH,
     "compression": Row(
         feature=Feature.COMPRESSION,
-        close=dict.fromkeys(
-            ("buildx", "docker"), "layers of the base image are compressed anew, too"
-        ),
+        close={
+            **dict.fromkeys(
+                ("buildx", "docker"), "layers of the base image are compressed anew, too"
+            ),
+            "kaniko": "gzip; zstd by osscontainertools' 1.28.1 and later",
+        },
     ),
     "compression_level": Row(feature=Feature.COMPRESSION),
     "reproducible": Row(
         feature=Feature.REPRODUCIBLE,
         close={
             "buildah": "every timestamp in new layers becomes the same",
-            "kaniko": "every timestamp becomes 0, in base layers too",
+            "kaniko": "every timestamp becomes 0, by older ones in base layers too",
         },
     ),
     "reproducible: strict": Row(feature=Feature.STRICTLY_REPRODUCIBLE),

@@ -66,7 +66,7 @@ def test_rows_name_only_backends_that_exist() -> None:
         ("reproducible: strict", "ERRRR"),
         ("outputs: local", "REEER"),
         ("run_as_user", "ARRAA"),
-        ("compression", "EAAEE"),
+        ("compression", "EAAEA"),
         ("squash", "RRRAE"),
         ("build_contexts: layouts", "EEERR"),
         ("connector_ref", "RRRRR"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ...auth import Keychain
 from ...errors import BackendUnavailableError
@@ -103,12 +103,16 @@ class KanikoBackend:
     def _look(self) -> Kaniko:
         from .building import Kaniko
         from .choosing import choose_image, choose_runner
+        from .local import LocalRunner
 
         environment = Environment.current()
         runner = self.runner or choose_runner(environment)
-        image = self.image
-        if not image and getattr(runner, "wants_image", True):
-            image = choose_image(environment)
+        image, options = self.image, self.options
+        if not isinstance(runner, LocalRunner):
+            image = image or choose_image(environment)
+            if options.ignore_var_run is None:
+                # Nothing of ours is mounted there, so what RUN writes below it belongs to the image.
+                options = evolve(options, ignore_var_run=False)
         executor = guess(image, flavor=self.flavor, version=self.version)
         found = runner.probe(image, ask_version=executor is None)
         executor = executor or guess(
@@ -121,6 +125,6 @@ class KanikoBackend:
                 hint="say it: KanikoBackend(flavor=Flavor.OSSCONTAINERTOOLS, version='1.28.3')",
             )
         self._found = Kaniko(
-            image=image, executor=executor, options=self.options, runner=runner, found=found
+            image=image, executor=executor, options=options, runner=runner, found=found
         )
         return self._found

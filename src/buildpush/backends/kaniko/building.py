@@ -55,14 +55,19 @@ class Kaniko:
     runner: Runner
     found: Found
 
+    @property
+    def own(self) -> Platform | None:
+        """The platform that it runs on; None in a cluster, which finds a node of each."""
+        return next(iter(self.found.platforms), None)
+
 
 def previews(kaniko: Kaniko, request: BuildRequest) -> Iterator[str]:
     """What `Building` would start, for each platform; nothing is asked for or read but files.
 
     Raises `UnsupportedFeatureError` for what this executor would ignore or do wrongly.
     """
-    refuse(request, kaniko.executor, kaniko.options)
-    for platform, single in _platforms(request):
+    refuse(request, kaniko.executor, kaniko.options, own=kaniko.own)
+    for platform, single in _platforms(request, kaniko.own):
         files = private_files(evolve(single, secrets={}), kaniko.executor, kaniko.options)
         names = {CONFIG: b"", **files, **{f"secrets/{name}": b"" for name in single.secrets}}
         layout = Path("layout") if request.delivery is Delivery.LAYOUT else None
@@ -80,9 +85,9 @@ class Building:
 
     def artifact(self) -> Artifact:
         """Build for each platform, and push or export what comes of it."""
-        refuse(self.request, self.kaniko.executor, self.kaniko.options)
+        refuse(self.request, self.kaniko.executor, self.kaniko.options, own=self.kaniko.own)
         reach_required_caches(self.request, self.keychain, self.run)
-        platforms = tuple(_platforms(self.request))
+        platforms = tuple(_platforms(self.request, self.kaniko.own))
         if self.request.delivery is Delivery.DIRECT:
             return self._pushed(platforms)
         return self._exported(platforms)
@@ -196,10 +201,12 @@ def _reason(token: CancelToken) -> BuildpushError | None:
     return None
 
 
-def _platforms(request: BuildRequest) -> Iterator[tuple[Platform | None, BuildRequest]]:
+def _platforms(
+    request: BuildRequest, own: Platform | None
+) -> Iterator[tuple[Platform | None, BuildRequest]]:
     """The request for each platform; pushed directly, each with a tag of its own."""
     if not request.platforms:
-        yield None, request
+        yield own, request
         return
     several = len(request.platforms) > 1
     for platform in request.platforms:
