@@ -112,8 +112,8 @@ def shop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Shop]:
     dockerd.activate(monkeypatch)
-    for name in ("context", "work"):
-        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "context").mkdir(mode=0o755)
+    (tmp_path / "work").mkdir(mode=0o700)
     with LocalRegistry() as registry:
         base = Busybox(Path("/bin/busybox")).put(registry, "base", "1")
         made = Shop(dockerd, kaniko_image.name, registry, base, tmp_path)
@@ -221,6 +221,19 @@ def test_limits_names_and_sizes_are_the_containers(shop: Shop) -> None:
     assert ["700"] in lines
     assert any(words[1:2] == ["8192"] for words in lines)
     assert [str(512 << 20)] in lines
+
+
+def test_the_executor_is_another_user_where_that_is_asked_for(shop: Shop) -> None:
+    """It reads what it is given, and then may write to nothing of the image's: kaniko's limit."""
+    shop.base = "scratch"
+    (shop.context / "word").write_text("hello")
+
+    built = shop.build("ENV A=b", run_as_user=1234)
+    refused = shop.build("COPY . /all/\nENV A=b", run_as_user=1234)
+
+    assert (built.exit_code, refused.exit_code) == (0, 1)
+    assert shop.output is not None
+    assert "permission denied" in shop.output.fatal
 
 
 def test_too_little_memory_is_told_with_its_limit(shop: Shop) -> None:

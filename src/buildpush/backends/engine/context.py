@@ -33,8 +33,9 @@ Extra = tuple[str, bytes]
 class Context:
     """A folder to be sent: *rules* leave files out, *always* names some that go all the same.
 
-    *extras* take the place of files of the same name. With *root*, an entry for the folder
-    itself comes first, for engines that copy the mode of what they unpack into.
+    *extras* take the place of files of the same name. Everything belongs to the user *owner*
+    and the group root. With *root*, an entry for the folder itself comes first, for engines that
+    copy the mode of what they unpack into.
     """
 
     folder: Path
@@ -82,7 +83,9 @@ class Context:
 
     def _root(self) -> bytes:
         """The folder itself, as BuildKit sees it whatever it is here."""
-        return pack(Entry(name=".", kind="dir", mode=0o755)) if self.root else b""
+        if not self.root:
+            return b""
+        return pack(Entry(name=".", kind="dir", mode=0o755, uid=self.owner))
 
     def _walk(self, folder: Path, below: str) -> Iterator[tuple[Path, str, os.stat_result]]:
         """Everything to send, a directory before what is in it, in the order of names."""
@@ -114,7 +117,7 @@ class Context:
             yield from inside
 
     def _extra(self, name: str, data: bytes) -> Entry:
-        return Entry(name=name, kind="file", uid=self.owner, gid=self.owner, size=len(data))
+        return Entry(name=name, kind="file", uid=self.owner, size=len(data))
 
     def _leads_somewhere(self, name: str) -> bool:
         return self.rules.may_include_under(name) or any(
@@ -140,7 +143,6 @@ class Context:
             kind=kind,
             mode=stat.S_IMODE(status.st_mode),
             uid=self.owner,
-            gid=self.owner,
             size=status.st_size if kind == "file" else 0,
             mtime_ns=status.st_mtime_ns // 1_000_000_000 * 1_000_000_000,
             link=str(path.readlink()) if kind == "symlink" else "",

@@ -32,7 +32,7 @@ from .desk import Desk, last_words
 from .private import write_private
 from .runner import Command, Ending, Execution
 
-__all__ = ["Box", "belongs_to"]
+__all__ = ["Box", "is_as_sent"]
 
 _USUAL: Final = 0o755
 """The mode that BuildKit gives the root of a context."""
@@ -56,7 +56,9 @@ class Box:
     def __attrs_post_init__(self) -> None:
         request = self.execution.request
         rules = IgnoreRules.read(request.context, request.dockerfile_path)
-        self.context = Context(folder=request.context, rules=rules, root=True)
+        # Who is not root can give files to nobody else.
+        owner = request.run_as_user or 0
+        self.context = Context(folder=request.context, rules=rules, owner=owner, root=True)
 
     def work(self, translator: Translator, *, may_mount: bool) -> Ending:
         """Make the container, run it to its end, take what it left, and remove it."""
@@ -102,18 +104,12 @@ class Box:
         return evolve(self.shape, private=private, out=out, context=self._shared_context())
 
     def _shared_context(self) -> Path | None:
-        """The context where it can be mounted as it is; else it is streamed.
-
-        kaniko copies files with the owner that they have: it must be root, as seen in there. And
-        COPY of the whole context has the mode of its folder, where it is an older one.
-        """
+        """The context where it can be mounted as it is; else it is streamed."""
         engine, environment = self.desk.engine, self.desk.run.environment
-        if self.context.rules.patterns or not engine.here:
-            return None
-        owner = (environment.uid, environment.gid) if engine.rootless else (0, 0)
-        folder = self.context.folder
-        usual = stat.S_IMODE(folder.stat().st_mode) == _USUAL
-        return folder if usual and belongs_to(folder, owner) else None
+        # Root in a container of a rootless engine is who called it.
+        root = (environment.uid, environment.gid) if engine.rootless else (0, 0)
+        usable = engine.here and is_as_sent(self.context, root=root)
+        return self.context.folder if usable else None
 
     def _make(self, shape: Shape) -> Command | None:
         """Create the container; None where the engine does not find the folders to mount."""
@@ -251,9 +247,16 @@ class Box:
             )
 
 
-def belongs_to(folder: Path, owner: tuple[int, int]) -> bool:
-    """Whether everything in *folder* has that user and group."""
-    return all((status.st_uid, status.st_gid) == owner for status in _all(folder))
+def is_as_sent(context: Context, *, root: tuple[int, int]) -> bool:
+    """Whether *context*'s folder is just as the executor would unpack it from a tar.
+
+    Nothing is ignored, and everything belongs to *root*, since COPY keeps a file's owner. COPY of
+    the whole context has the mode of its folder, with older executors.
+    """
+    status = context.folder.stat()
+    if context.rules.patterns or stat.S_IMODE(status.st_mode) != _USUAL:
+        return False
+    return all((found.st_uid, found.st_gid) == root for found in _all(context.folder))
 
 
 def _all(folder: Path) -> Iterator[os.stat_result]:

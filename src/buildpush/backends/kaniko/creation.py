@@ -175,12 +175,10 @@ def handed_over(files: Mapping[str, bytes], *, owner: int, layout: bool) -> Iter
         for above in reversed(PurePosixPath(name).parents[:-1]):
             folders[base / PRIVATE.name / above] = 0o700
     for path, mode in folders.items():
-        yield pack(Entry(name=str(path), kind="dir", mode=mode, uid=owner, gid=owner))
+        yield pack(Entry(name=str(path), kind="dir", mode=mode, uid=owner))
     for name, data in files.items():
         path = base / PRIVATE.name / name
-        entry = Entry(
-            name=str(path), kind="file", mode=0o600, uid=owner, gid=owner, size=len(data)
-        )
+        entry = Entry(name=str(path), kind="file", mode=0o600, uid=owner, size=len(data))
         yield pack(entry) + data + padding(len(data))
     yield END
 

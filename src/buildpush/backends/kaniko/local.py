@@ -25,7 +25,7 @@ from ...runtime.environment import make_private
 from ...runtime.platforms import runnable
 from ..engine.command import Translator, converse, question
 from ..engine.context import Context
-from .box import belongs_to
+from .box import is_as_sent
 from .creation import STREAM, compressed, told
 from .flavors import saying
 from .inside import Inside
@@ -182,11 +182,11 @@ class _Build:
         return Ending(exit_code=code, argv=shown, digest=written)
 
     def _context(self) -> tuple[Context, bool]:
-        """The context, and whether it can be used as it is: as root's, with nothing ignored."""
+        """The context, and whether it can be used as it is."""
         request = self.execution.request
         rules = IgnoreRules.read(request.context, request.dockerfile_path)
-        context = Context(folder=request.context, rules=rules)
-        return context, not rules.patterns and belongs_to(request.context, (0, 0))
+        context = Context(folder=request.context, rules=rules, root=True)
+        return context, is_as_sent(context, root=(0, 0))
 
     def _run(
         self, argv: tuple[str, ...], command: Command, translator: Translator, sent: Context | None

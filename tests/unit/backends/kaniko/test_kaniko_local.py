@@ -242,7 +242,7 @@ def test_what_is_not_whole_or_not_roots_is_streamed(home: House) -> None:
 
     home.execute(told)
 
-    assert told.lines == ["tar://stdin", ".dockerignore"]
+    assert told.lines == ["tar://stdin", "./", ".dockerignore"]
 
 
 def test_a_second_build_at_the_same_time_is_refused(home: House) -> None:
