@@ -24,7 +24,7 @@ from buildpush.backends.kaniko.flavors import features_of, guess
 from buildpush.backends.kaniko.runner import Ending
 from buildpush.backends.kaniko.translate import KanikoOutput
 from buildpush.errors import BackendUnavailableError, PlanError, StepCancelledError
-from buildpush.events import Event, TaskStarted
+from buildpush.events import Event, TaskLog, TaskStarted
 from buildpush.oci import ImageReference
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Manifest
@@ -87,7 +87,7 @@ class Shop:
     @property
     def said(self) -> str:
         """What RUN has printed."""
-        return "\n".join(self.output.tail) if self.output else ""
+        return "\n".join(_printed(self.events))
 
     @property
     def titles(self) -> list[str]:
@@ -375,6 +375,10 @@ def test_the_version_is_asked_once(
     assert shop.docker(*events) == ""
 
 
+def _printed(events: list[Event]) -> list[str]:
+    return [e.line for e in tuple(events) if isinstance(e, TaskLog) and e.stream == "stdout"]
+
+
 def _own_process() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "plugins")}
 
@@ -400,7 +404,7 @@ def _client() -> None:
     events: list[Event] = []
     run = Run(workdir=work, cancel=CancelToken(), sink=events.append)
     ending = ContainerRunner(network="host").execute(one, output, run)
-    print(ending.exit_code, *output.tail, sep="\n")
+    print(ending.exit_code, *_printed(events), sep="\n")
     for event in events:
         if isinstance(event, TaskStarted) and "context" in event.title:
             print(event.title.rpartition(" ")[0])
