@@ -244,11 +244,14 @@ _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOT
 _OPTIONS: Final[Mapping[str, tuple[object, str]]] = {
     "cache_ttl": ("24h", "How long a cached layer is good for; kaniko's own idea is two weeks."),
     "cache_dir": ("/cache", "A folder in the container with base images from kaniko's warmer."),
-    "cache_copy_layers": (False, "Whether COPY is cached; it is where there is a cache."),
-    "cache_run_layers": (False, "Whether RUN is cached; it is where there is a cache."),
+    "cache_copy_layers": (
+        False,
+        "Whether COPY is cached; so it is with a cache and osscontainertools' 1.28.0 or later.",
+    ),
+    "cache_run_layers": (False, "Whether RUN is cached; so it is with a cache."),
     "compressed_caching": (
         False,
-        "False keeps whole layers out of memory; so it is below a memory limit of 2 GiB.",
+        "False keeps whole layers out of memory; so it is where the step's limit is below 2 GiB.",
     ),
     "no_push_cache": (
         True,
@@ -259,16 +262,19 @@ _OPTIONS: Final[Mapping[str, tuple[object, str]]] = {
         "time",
         "`full` hashes files; `redo`, which `optimize` chooses, their metadata; `time` their times.",
     ),
-    "ignore_paths": (("/tmp/x",), "Paths that never get into the image."),
-    "ignore_var_run": (False, "False takes /var/run into the image."),
+    "ignore_paths": (("/var/cache/x",), "Paths that never get into the image."),
+    "ignore_var_run": (
+        False,
+        "True leaves /var/run out of the image; so it is with the local runner.",
+    ),
     "use_new_run": (True, "An experiment of kaniko's: find what RUN changed without a snapshot."),
     "push_retry": (9, "How often to try again to push; the step's `retries` if not given."),
     "image_download_retry": (9, "The same for base images."),
     "image_fs_extract_retry": (9, "The same for unpacking them."),
     "push_ignore_immutable_tag_errors": (True, "A tag that may not be moved is no failure."),
     "skip_push_permission_check": (
-        True,
-        "Do not ask the registry for leave before the build: failures come at its end.",
+        False,
+        "True does not ask the registry beforehand whether it may push; so it is for a cache alone.",
     ),
     "registry_maps": (
         {"docker.io": "mirror.example.com"},

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import pytest
 from _pytest.mark.structures import ParameterSet
 from attrs import frozen
-
 from engine_fixtures import DockerEngine
 from kaniko_fixtures import KanikoImage
 
