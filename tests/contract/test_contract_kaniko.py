@@ -42,6 +42,14 @@ class TestKanikoInContainers(BackendConformance):
         dockerd.activate(monkeypatch)
         return kaniko_backend(image)
 
+    @pytest.fixture(autouse=True)
+    def token_services(self, request: pytest.FixtureRequest) -> None:
+        """Chainguard's client of registries asks none that a private address names, as ours."""
+        name = request.node.name
+        if "test_credentials_are_used" in name and "chainguard" in name:
+            reason = "Chainguard's executor asks no token service at a private address"
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
     @pytest.fixture
     def forget_cache(self) -> Callable[[], None]:
         """Nothing: each container is a fresh one."""

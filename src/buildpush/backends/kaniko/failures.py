@@ -56,6 +56,7 @@ _TARGET: Final = re.compile(r"\"?([^\s\"]+)\"? is not a valid target build stage
 _PLATFORM: Final = re.compile(r"no child with platform (\S+) in index (\S+)")
 _FETCH: Final = re.compile(r"downloading remote source file: |(?=Get \"https?://)")
 _CACHE: Final = re.compile(r"Error uploading layer to cache: ")
+_REALM: Final = re.compile(r"invalid realm in www-authenticate: ([^\n]*)")
 _SECRET: Final = re.compile(
     r"secret not defined: (\S+)|failed to read secret file \"[^\"]*\" for \"(\S+)\""
 )
@@ -169,6 +170,16 @@ def _pushing(failure: Failure) -> Iterator[BuildpushError]:
     )
 
 
+def _realm(failure: Failure) -> Iterator[BuildpushError]:
+    """A token service that newer clients of registries do not ask, since it might be a trap."""
+    found = _REALM.search(failure.text)
+    if found is not None:
+        subject = failure.output.pulling or failure.what
+        message = f"{subject}: kaniko does not ask the registry's token service: {found[1]}"
+        hint = "let the registry name it by a host name and https, or use basic authentication"
+        yield failure.error(AuthError, message, hint=hint)
+
+
 def _pulling(failure: Failure) -> Iterator[BuildpushError]:
     """A base image that is not there, not to be read, or not for this platform."""
     image = failure.output.pulling
@@ -227,7 +238,7 @@ def _elsewhere(failure: Failure) -> Iterator[BuildpushError]:
 
 _RECOGNISERS: Final = (
     out_of_memory, stopped, _command, disk_full, unable_to_work, unknown_argument,
-    _parse, _secret, _pushing, _pulling, _missing_file, _fetched, _elsewhere,
+    _parse, _secret, _realm, _pushing, _pulling, _missing_file, _fetched, _elsewhere,
 )  # fmt: skip
 
 

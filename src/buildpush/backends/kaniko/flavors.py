@@ -131,7 +131,6 @@ _ALWAYS: Final = frozenset(
         Feature.COPY_LINK,
         Feature.REGISTRY_CACHE,
         Feature.CACHE_IMPORT,
-        Feature.COMPRESSION,
         Feature.REPRODUCIBLE,
         Feature.SQUASH,
         Feature.MIRRORS,
@@ -143,6 +142,7 @@ _SINCE: Final[Mapping[Feature, Version]] = {
     Feature.RUN_MOUNTS: (1, 25, 6),
     Feature.SECRETS: (1, 26, 3),
     Feature.ANNOTATIONS: (1, 25, 3),
+    Feature.COMPRESSION: (1, 28, 1),
 }
 """What Google's never got, and since when osscontainertools' has it."""
 _ANNOTATIONS_OF_CHAINGUARD: Final[Version] = (1, 25, 16)
@@ -179,6 +179,7 @@ _LACKS: Final[Mapping[Feature, str]] = {
     Feature.RUN_MOUNTS: "it ignores RUN --mount",
     Feature.SECRETS: "it has no --secret",
     Feature.ANNOTATIONS: "it has no --annotation",
+    Feature.COMPRESSION: "it takes the base image's format, and Docker's knows only gzip",
 }
 
 
