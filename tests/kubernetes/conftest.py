@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from kubernetes_stub import Node, StubCluster, missing
-from kubernetes_target import PASSWORD, STUB_IMAGE, USER, Given, Target
+from kubernetes_target import PASSWORD, STUB_IMAGE, USER, Given, Target, flavor_of
 
 from buildpush.backends.kaniko.kubernetes.api.client import Cluster
 from buildpush.runtime import Environment
@@ -134,17 +134,14 @@ def _version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def kaniko_version() -> str:
     """The version of BUILDPUSH_TEST_KANIKO_IMAGE, as its executor says it."""
-    from kaniko_executors import flavor_of
-
-    from buildpush.backends.kaniko import Flavor, KanikoBackend
+    from buildpush.backends.kaniko import KanikoBackend
     from buildpush.backends.kaniko.kubernetes import KubernetesRunner
 
     runner = KubernetesRunner(
         kubeconfig=Path(_GIVEN.kubeconfig.split(":")[0]), namespace=_GIVEN.namespace
     )
     image = _GIVEN.kaniko_image
-    flavor = flavor_of(image) or Flavor.OSSCONTAINERTOOLS
-    backend = KanikoBackend(image=image, runner=runner, flavor=flavor)
+    backend = KanikoBackend(image=image, runner=runner, flavor=flavor_of(image))
     return backend.probe().version.split()[0]
 
 

@@ -11,9 +11,8 @@ import resource
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
-
-from kaniko_executors import flavor_of
 
 from buildpush.backends.kaniko import Flavor, KanikoBackend
 from buildpush.backends.kaniko.kubernetes import KubernetesRunner, PodSettings, StreamedContext
@@ -49,7 +48,7 @@ def main() -> None:
     task: dict[str, Any] = json.load(sys.stdin)
     image = task["image"]
     runner = KubernetesRunner(
-        kubeconfig=task["kubeconfig"],
+        kubeconfig=Path(task["kubeconfig"]),
         namespace=task["namespace"],
         pod=PodSettings(**task["pod"]),
         delivery=StreamedContext(image=task["context_image"], compress=task.get("compress", True)),
@@ -57,7 +56,7 @@ def main() -> None:
     backend = KanikoBackend(
         image=image,
         runner=runner,
-        flavor=flavor_of(image) or Flavor.OSSCONTAINERTOOLS,
+        flavor=Flavor(task["flavor"]),
         version=task["version"],
     )
     quiet = task.get("quiet", False)

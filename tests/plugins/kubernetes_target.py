@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import pytest
 from attrs import define, field, frozen
-from kaniko_executors import flavor_of
 from kubernetes_stub import StubCluster
 from kubernetes_stub.oci import MANIFEST, Name, Registry
 
@@ -52,6 +51,16 @@ QUOTAS: Final = Kind("api/v1", "resourcequotas")
 ACCOUNTS: Final = Kind("api/v1", "serviceaccounts")
 ROLES: Final = Kind("apis/rbac.authorization.k8s.io/v1", "roles")
 BINDINGS: Final = Kind("apis/rbac.authorization.k8s.io/v1", "rolebindings")
+
+
+def flavor_of(image: str) -> Flavor:
+    """Whose executor *image* holds, by a word in its name."""
+    words = {
+        "google": Flavor.GOOGLE,
+        "kaniko-project": Flavor.GOOGLE,
+        "chainguard": Flavor.CHAINGUARD,
+    }
+    return next((f for word, f in words.items() if word in image), Flavor.OSSCONTAINERTOOLS)
 
 
 @frozen
@@ -171,7 +180,7 @@ class Target:
         return KanikoBackend(
             image=chosen,
             runner=runner or self.runner(),
-            flavor=flavor_of(chosen) or Flavor.OSSCONTAINERTOOLS,
+            flavor=flavor_of(chosen),
             version=self.version,
         )
 
@@ -200,6 +209,7 @@ class Target:
         self,
         dockerfile: str,
         files: Mapping[str, bytes | str] | None = None,
+        /,
         **settings: Any,
     ) -> dict[str, Any]:
         """What a step is made from, without its backend."""
@@ -219,15 +229,18 @@ class Target:
         self,
         dockerfile: str,
         files: Mapping[str, bytes | str] | None = None,
+        /,
         *,
         backend: KanikoBackend | None = None,
         **settings: Any,
     ) -> BuildAndPushStep:
         """A step that builds in this cluster and pushes to its registry."""
-        chosen = backend or self.backend()
-        return BuildAndPushStep.parse(
-            {**self.settings(dockerfile, files, **settings), "backend": chosen}
-        )
+        made = self.settings(dockerfile, files, **settings)
+        return self.step_of(made, backend or self.backend())
+
+    def step_of(self, settings: Mapping[str, Any], backend: KanikoBackend) -> BuildAndPushStep:
+        """A step from what `settings` made."""
+        return BuildAndPushStep.parse({**settings, "backend": backend})
 
     def reference(self, tag: str = "1") -> str:
         """What a step pushes."""
@@ -330,6 +343,7 @@ class Target:
             "kubeconfig": str(self.kubeconfig),
             "namespace": self.namespace,
             "image": self.image or STUB_IMAGE,
+            "flavor": flavor_of(self.image or STUB_IMAGE).value,
             "version": self.version,
             "context_image": self.context_image,
             "pod": {"host_network": self.host_network},
@@ -351,6 +365,8 @@ class Target:
             process.kill()
             process.wait()
             child.reader.join(5)
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 @define(eq=False)

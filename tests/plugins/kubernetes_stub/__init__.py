@@ -18,6 +18,7 @@ command closes its stdin early (the real one withholds its status then), `/opena
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -237,6 +238,9 @@ class StubCluster:
         for change in self.inside.store.everything:
             if (change.kind is SECRETS) is secrets:
                 yield json.dumps(change.new)
+                if secrets:
+                    values = (change.new.get("data") or {}).values()
+                    yield from (base64.b64decode(v).decode(errors="replace") for v in values)
         for seen in self.seen:
             path = seen.target.partition("?")[0]
             if ("/secrets" in path) is secrets:

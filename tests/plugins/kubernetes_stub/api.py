@@ -306,16 +306,19 @@ class Api:
             why = admission.against(self.inside.store, namespace, meta["name"], made["spec"])
             if why:
                 raise Refusal(403, why)
-        found = made if dry else self._keep(kind, namespace, made)
+        found = self._keep(kind, namespace, made, dry=dry)
         response = Response.of(found, 201)
         _warn(response, said)
         return response
 
-    def _keep(self, kind: Kind, namespace: str, made: Object) -> Object:
-        if kind is PODS:
+    def _keep(self, kind: Kind, namespace: str, made: Object, *, dry: bool) -> Object:
+        if kind is PODS and not dry:
             return self.inside.start_pod(namespace, made)
         made["metadata"]["uid"] = str(uuid.uuid4())  # before it is kept: a Job's labels hold it
         defaults.complete(kind, made)
+        if dry:
+            made["metadata"].update(namespace=namespace, creationTimestamp=self.inside.now())
+            return made
         return self.inside.store.create(kind, namespace, made)
 
     def _parsed(self, request: Request, kind: Kind) -> Object:

@@ -13,8 +13,8 @@ import stat
 import subprocess
 import tarfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +67,7 @@ class Site:
     architecture: str
     build_args: Mapping[str, str]
     target: str
+    secrets: Mapping[str, Path] = field(factory=dict)
 
 
 @define(kw_only=True)
@@ -239,7 +240,8 @@ class _Stage:
         self.console.log(f"Cmd: {argv[0]}")
         self.console.log(f"Args: [{' '.join(argv[1:])}]")
         self.console.log(f"Running: [{shown}]")
-        code = self._execute(argv)
+        with self._mounted(instruction):
+            code = self._execute(argv)
         if code:
             raise BuildFailed(
                 "error building image: error building stage: failed to execute command: waiting"
@@ -248,6 +250,22 @@ class _Stage:
             )
         self.console.log("Taking snapshot of full filesystem...")
         self._layer(before, instruction.text)
+
+    @contextmanager
+    def _mounted(self, instruction: Run) -> Iterator[None]:
+        """Have the build secrets that RUN asks for while it runs, and not in the layer."""
+        found: list[Path] = []
+        for mount in instruction.mounts:
+            name = mount.get("id") or Path(mount.get("target", "dst")).name
+            if mount.type == "secret" and name in self.site.secrets:
+                place = self._real(mount.get("target", "dst") or f"/run/secrets/{name}")
+                found += [p for p in (place.parent.parent, place.parent) if not p.exists()]
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(self.site.secrets[name].read_bytes())
+                found.append(place)
+        yield
+        for place in reversed(found):
+            place.rmdir() if place.is_dir() else place.unlink()
 
     def _execute(self, argv: list[str]) -> int:
         workdir = self.run_config.get("WorkingDir") or "/"

@@ -80,6 +80,11 @@ class Shell:
         self._beside.append(beside)
         return beside
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its first process has ended, and every other with it."""
+        return self.process.popen.poll() is not None
+
 
 @define(eq=False, kw_only=True)
 class Played:

@@ -41,6 +41,7 @@ class Arguments:
     build_args: dict[str, str] = field(factory=dict)
     labels: dict[str, str] = field(factory=dict)
     annotations: dict[str, str] = field(factory=dict)
+    secrets: dict[str, str] = field(factory=dict)
     skip_check: bool = False
 
     @classmethod
@@ -69,6 +70,9 @@ class Arguments:
                 self.skip_check = value in ("", "true")
             case "destination":
                 self.destinations.append(value)
+            case "secret":
+                parts = dict(part.partition("=")[::2] for part in value.split(","))
+                self.secrets[parts["id"]] = parts.get("src") or parts.get("source", "")
             case "build-arg" | "label" | "annotation":
                 key, given, text = value.partition("=")
                 into = {"build-arg": self.build_args, "label": self.labels}
@@ -77,7 +81,7 @@ class Arguments:
 
 _VALUED: Final = frozenset(
     {"context", "dockerfile", "target", "digest-file", "custom-platform", "destination",
-     "build-arg", "label", "annotation"}
+     "build-arg", "label", "annotation", "secret"}
 )  # fmt: skip
 
 
@@ -117,6 +121,7 @@ def _build_and_push(console: Console, arguments: Arguments) -> int:
         else console.architecture,
         build_args=arguments.build_args,
         target=arguments.target,
+        secrets={name: console.path(path) for name, path in arguments.secrets.items()},
     )
     built = build(site)
     if console.told_to_end:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -269,10 +269,12 @@ class Life:
             end["message"] = message
         end |= {"startedAt": began, "finishedAt": self._now()}
         end["containerID"] = entry["containerID"]
-        self._edit(
-            lambda s: podstatus.put(s, podstatus.terminated(entry, end, init=init), init=init)
-        )
-        if self._taken or self._gone.is_set():
+        ended = podstatus.terminated(entry, end, init=init)
+        if self._taken:  # all of it in one change, as a real kubelet's
+            self._end("Failed", lambda s: podstatus.put(s, ended, init=init))
+            raise _Gone
+        self._edit(lambda s: podstatus.put(s, ended, init=init))
+        if self._gone.is_set():
             self._end("Failed" if code or init else "Succeeded")
             raise _Gone
 
@@ -357,12 +359,13 @@ class Life:
                 self._edit(lambda s, e=entry: podstatus.put(s, e, init=init))
                 self._pause(self.inside.pace.retry)
 
-    def _end(self, phase: str) -> None:
+    def _end(self, phase: str, first: Callable[[Object], None] = lambda _: None) -> None:
         self._pause(self.inside.pace.phase, heed=False)
         taken = self._taken
 
         def end(status: Object) -> None:
             now = self._now()
+            first(status)
             podstatus.ended(status, "Failed" if taken else phase, now)
             if taken:
                 reason, message, why = taken

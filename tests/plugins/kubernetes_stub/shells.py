@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
@@ -160,6 +161,9 @@ def start(
         thread = threading.Thread(target=_pump, args=(pipe, output, name), daemon=True)
         thread.start()
         process._threads.append(thread)
+    deadline = time.monotonic() + 5
+    while not process.pid and popen.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)  # until unshare has begun it: only then can it be entered
     return process
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from .containers import KILLED, Shell
 from .faults import Fault
 from .kinds import PODS
 from .refusals import Refusal
@@ -140,7 +141,7 @@ def execute(
         return
     life = inside.lives.get(pod["metadata"]["uid"])
     shell = life.shells.get(container) if life else None
-    if shell is None or "running" not in _state(pod, container):
+    if shell is None or not shell.process.pid or "running" not in _state(pod, container):
         body = f'container not found ("{container}")'.encode()
         headers = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}
         connection.socket.sendall(head(500, headers) + body)
@@ -166,7 +167,7 @@ def execute(
         web.send(_unstarted(str(error)))
         web.close()
         return
-    _Talk(web, process, half_close=chosen == V5, fault=fault).go()
+    _Talk(web, process, shell, half_close=chosen == V5, fault=fault).go()
 
 
 def _unstarted(program: str) -> bytes:
@@ -184,11 +185,12 @@ class _Talk:
     """One command's streams, both ways at once."""
 
     def __init__(
-        self, web: WebSocket, process: subprocess.Popen[bytes], *, half_close: bool,
-        fault: Fault | None,
+        self, web: WebSocket, process: subprocess.Popen[bytes], shell: Shell, *,
+        half_close: bool, fault: Fault | None,
     ) -> None:  # fmt: skip
         self.web = web
         self.process = process
+        self.shell = shell
         self.half_close = half_close
         self.drop_after = fault.drop_after if fault else None
 
@@ -250,8 +252,11 @@ class _Talk:
         code = self.process.wait()
         for pump in pumps:
             pump.join()
+        code = 128 - code if code < 0 else code
+        if code and self.shell.is_over:
+            code = KILLED  # whatever nsenter said about a process that had gone meanwhile
         with suppress(OSError):
-            self.web.send(bytes([_STATUS]) + _status(128 - code if code < 0 else code))
+            self.web.send(bytes([_STATUS]) + _status(code))
             self.web.close()
 
 
