@@ -34,9 +34,9 @@ def _dump(document: dict[str, Any]) -> str:
     class Dumper(yaml.SafeDumper):
         """Shows text of several lines as such."""
 
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    def text(_: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
         style = "|" if "\n" in value else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+        return yaml.ScalarNode("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
     written: str = yaml.dump(

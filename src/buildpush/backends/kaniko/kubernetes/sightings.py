@@ -92,8 +92,8 @@ def _with(events: tuple[Thing, ...], event: Thing) -> tuple[Thing, ...]:
 
 def _when(event: Thing) -> str:
     """When it happened last: RFC 3339, which sorts as text."""
-    series = event.get("series") or {}
-    metadata = event["metadata"]
+    series: Thing = event.get("series") or {}
+    metadata: Thing = event["metadata"]
     return str(
         series.get("lastObservedTime")
         or event.get("lastTimestamp")
