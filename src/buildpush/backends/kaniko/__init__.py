@@ -31,8 +31,9 @@ class KanikoBackend:
     *image* is the executor's image, best by digest; without it, BUILDPUSH_KANIKO_IMAGE. There is
     no default: Google's is archived, and which fork to trust is the caller's to say. *runner* is
     a `ContainerRunner`, a `KubernetesRunner` or a `LocalRunner`; without it, what
-    BUILDPUSH_KANIKO_RUNNER names, else what fits where we are. *flavor* and *version* say what is
-    in the image where neither its name nor the executor tells. *options* are kaniko's own
+    BUILDPUSH_KANIKO_RUNNER names, else what fits where we are. *flavor* (else
+    BUILDPUSH_KANIKO_FLAVOR) and *version* say what is in the image where neither its name nor the
+    executor tells. *options* are kaniko's own
     settings, beyond the step's.
     """
 
@@ -102,7 +103,7 @@ class KanikoBackend:
 
     def _look(self) -> Kaniko:
         from .building import Kaniko
-        from .choosing import choose_image, choose_runner
+        from .choosing import FLAVOR, choose_flavor, choose_image, choose_runner
         from .local import LocalRunner
 
         environment = Environment.current()
@@ -113,16 +114,17 @@ class KanikoBackend:
             if options.ignore_var_run is None:
                 # Nothing of ours is mounted there, so what RUN writes below it belongs to the image.
                 options = evolve(options, ignore_var_run=False)
-        executor = guess(image, flavor=self.flavor, version=self.version)
+        flavor = self.flavor or choose_flavor(environment)
+        executor = guess(image, flavor=flavor, version=self.version)
         found = runner.probe(image, ask_version=executor is None)
-        executor = executor or guess(
-            image, found.version, flavor=self.flavor, version=self.version
-        )
+        executor = executor or guess(image, found.version, flavor=flavor, version=self.version)
         if executor is None:
             raise BackendUnavailableError(
                 f"{image or 'the executor'} does not say which kaniko it is"
                 f"{f' ({found.version})' if found.version else ''}",
-                hint="say it: KanikoBackend(flavor=Flavor.OSSCONTAINERTOOLS, version='1.28.3')",
+                hint="say whose it is: KanikoBackend(flavor=Flavor.OSSCONTAINERTOOLS), or"
+                f" {FLAVOR}=osscontainertools; chainguard and google are the others. Where the"
+                " version does not show, version='1.28.3'",
             )
         self._found = Kaniko(
             image=image, executor=executor, options=options, runner=runner, found=found

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import BackendUnavailableError, SpecError
 from ...runtime import Environment
+from .flavors import Flavor
 
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["choose_image", "choose_runner"]
+__all__ = ["choose_flavor", "choose_image", "choose_runner"]
 
 IMAGE: Final = "BUILDPUSH_KANIKO_IMAGE"
 RUNNER: Final = "BUILDPUSH_KANIKO_RUNNER"
 NAMESPACE: Final = "BUILDPUSH_KANIKO_NAMESPACE"
+FLAVOR: Final = "BUILDPUSH_KANIKO_FLAVOR"
 SERVICE_ACCOUNT: Final = "BUILDPUSH_KANIKO_SERVICE_ACCOUNT"
 _RUNNERS: Final = ("local", "container", "docker", "podman", "nerdctl", "kubernetes")
 _EXECUTOR: Final = Path("/kaniko/executor")
@@ -33,6 +35,18 @@ def choose_image(environment: Environment) -> str:
         " after, by digest (ghcr.io/osscontainertools/kaniko:v1.28.3@sha256:…);"
         " gcr.io/kaniko-project/executor has been archived since June 2025",
     )
+
+
+def choose_flavor(environment: Environment) -> Flavor | None:
+    """The flavor that the environment names, if any. Raises `SpecError` for one that is none."""
+    name = environment.variables.get(FLAVOR, "").strip()
+    if not name:
+        return None
+    try:
+        return Flavor(name)
+    except ValueError:
+        flavors = ", ".join(flavor.value for flavor in Flavor)
+        raise SpecError(f"{FLAVOR}: {name} is none of {flavors}") from None
 
 
 def choose_runner(environment: Environment) -> Runner:

@@ -336,6 +336,17 @@ def test_an_image_that_does_not_say_what_it_is_is_refused() -> None:
         KanikoBackend(image="my/builder", runner=runner).probe()
 
     assert "Flavor" in caught.value.hint
+    assert "BUILDPUSH_KANIKO_FLAVOR" in caught.value.hint
+
+
+def test_the_environment_may_say_whose_executor_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the command line nothing else can."""
+    monkeypatch.setenv("BUILDPUSH_KANIKO_FLAVOR", "osscontainertools")
+    runner = FakeRunner(Found(features=BOTH, version="v1.28.3"))
+
+    found = KanikoBackend(image="my/builder", runner=runner).probe()
+
+    assert found.version == "1.28.3 (osscontainertools)"
 
 
 def test_a_version_that_is_none_is_a_fault_of_the_caller() -> None:

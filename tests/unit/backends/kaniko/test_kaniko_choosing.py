@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from buildpush.backends.kaniko import choosing
-from buildpush.backends.kaniko.choosing import choose_image, choose_runner
+from buildpush.backends.kaniko.choosing import choose_flavor, choose_image, choose_runner
+from buildpush.backends.kaniko.flavors import Flavor
 from buildpush.errors import BackendUnavailableError, SpecError
 from buildpush.runtime import Environment
 
@@ -30,6 +31,16 @@ def test_the_environment_names_the_image(monkeypatch: pytest.MonkeyPatch) -> Non
     environment = having(monkeypatch, BUILDPUSH_KANIKO_IMAGE="ghcr.io/x/kaniko:v1.28.3")
 
     assert choose_image(environment) == "ghcr.io/x/kaniko:v1.28.3"
+
+
+def test_the_environment_names_the_flavor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the command line, and an image of one's own name."""
+    assert choose_flavor(having(monkeypatch)) is None
+    named = having(monkeypatch, BUILDPUSH_KANIKO_FLAVOR="chainguard")
+    assert choose_flavor(named) is Flavor.CHAINGUARD
+
+    with pytest.raises(SpecError, match="ours is none of google, osscontainertools, chainguard"):
+        choose_flavor(having(monkeypatch, BUILDPUSH_KANIKO_FLAVOR="ours"))
 
 
 def test_there_is_no_image_to_fall_back_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,11 +97,11 @@ class Following:
             self.run.warn(f"events are not seen, so reasons may be missing: {self.sight.blind}")
         standing = judge(self.sight.seen)
         trouble = standing.trouble
-        key = f"{trouble.kind} {trouble.reason}" if trouble else ""
+        key = trouble.key if trouble else ""
         now = self.run.clock()
         if key != self._since[0]:
             self._since = (key, now)
-            if trouble is not None and trouble.patience:
+            if trouble is not None and _is_told(trouble):
                 self.run.warn(f"{self.what} waits: {trouble.reason}: {_one_line(trouble.message)}")
         if trouble is not None and now - self._since[1] >= trouble.patience:
             raise self._error(trouble, standing)
@@ -253,7 +253,8 @@ class Following:
         message = f"{self.what} did not get its build context: {trouble.reason}: {last}"
         if full:
             return DiskFullError(message, hint="raise PodSettings.ephemeral_storage")
-        error = PodNotStartedError(message, hint=_hint(trouble.reason, said))
+        hint = _NO_TAR if trouble.reason == "StartError" else _hint(trouble.reason, said)
+        error = PodNotStartedError(message, hint=hint)
         error.reason = trouble.reason
         return error
 
@@ -265,6 +266,11 @@ def _is_over(standing: Standing) -> bool:
     )
 
 
+def _is_told(trouble: Trouble) -> bool:
+    """Whether somebody who watches should know what a pod waits for that may yet start."""
+    return trouble.kind == "not started" and bool(trouble.patience) and not trouble.expected
+
+
 def _unknown() -> Trouble:
     return Trouble(kind="lost", reason="Unknown", message="nothing says how it ended")
 
@@ -273,7 +279,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+_NO_TAR: Final = "the image that the delivery names needs sh and tar: busybox, or kaniko's -debug"
 _HINTS: Final[tuple[tuple[str, str], ...]] = (
+    ("StartError", "is the image one of kaniko's executor, and for the node's platform?"),
     ("violates PodSecurity", "allow it in the namespace, or set PodSettings.security_context"),
     ("exceeded quota", "ask for less in PodSettings.limits, or for a larger quota"),
     ("must specify", "say it: PodSettings.limits and PodSettings.requests"),

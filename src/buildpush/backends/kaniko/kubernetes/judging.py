@@ -53,6 +53,7 @@ class Trouble:
     """Something is wrong: *reason* is the cluster's word for it, *message* its sentence.
 
     *kind* says what it comes to once *patience* seconds have passed in which it did not change.
+    *expected* is what hardly any build is spared and passes by itself: nobody is warned of it.
     """
 
     kind: Literal["not started", "lost", "deadline", "filling"]
@@ -60,6 +61,12 @@ class Trouble:
     message: str
     patience: float = _AT_ONCE
     exit_code: int = 0
+    expected: bool = False
+
+    @property
+    def key(self) -> str:
+        """What two troubles have in common that are one: pulling fails and backs off by turns."""
+        return f"{self.kind} {'pull' if self.reason in _PULLING else self.reason}"
 
 
 @frozen(kw_only=True)
@@ -321,12 +328,14 @@ def _mounting(seen: Seen) -> Trouble | None:
     pod = seen.pod or {}
     ours = f'secret "{pod["metadata"].get("labels", {}).get(JOB_LABEL)}" not found'
     # Our own Secret comes a moment after the Job; what else is missing hardly ever does.
-    missing = event["reason"] == "FailedMount" and "not found" in message and ours not in message
+    early = ours in message
+    missing = event["reason"] == "FailedMount" and "not found" in message and not early
     return Trouble(
         kind="not started",
         reason=str(event["reason"]),
         message=message,
         patience=_SOON if missing else NEVER,
+        expected=early,
     )
 
 

@@ -19,7 +19,7 @@ from .builds import MAIN, Naming
 from .following import Following
 from .judging import Stage
 from .manifests import version_job
-from .rights import missing, role_manifest
+from .rights import missing, role_manifest, wanted
 from .settings import PodSettings
 
 __all__ = ["FEATURES", "NOTES", "ask_version", "check", "recall", "remember"]
@@ -49,10 +49,13 @@ def check(cluster: Cluster, *, exec_needed: bool) -> str:
     version = cluster.version()
     lacking = missing(cluster, exec_needed=exec_needed)
     if lacking:
+        nothing = len(lacking) == len(wanted(exec_needed=exec_needed))
+        what = "build at all" if nothing else ", ".join(map(str, lacking))
+        other = "is there such a namespace, and is it the one that is meant? If so, "
         raise BackendUnavailableError(
-            f"namespace {cluster.namespace} of {cluster.server} does not let us"
-            f" {', '.join(map(str, lacking))}",
-            hint=f"have this applied and bound to whoever builds:\n{role_manifest(cluster.namespace)}",
+            f"namespace {cluster.namespace} of {cluster.server} does not let us {what}",
+            hint=f"{other if nothing else ''}have this applied and bound to whoever builds:"
+            f"\n{role_manifest(cluster.namespace)}",
         )
     return version
 

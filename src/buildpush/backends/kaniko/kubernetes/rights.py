@@ -11,7 +11,7 @@ from attrs import frozen
 from .api.client import Cluster
 from .api.kinds import EVENTS, JOBS, PODS, SECRETS, Kind
 
-__all__ = ["LEAST", "Right", "missing", "role_manifest"]
+__all__ = ["LEAST", "Right", "missing", "role_manifest", "wanted"]
 
 
 @frozen
@@ -52,16 +52,21 @@ LEAST: Final = (
 """Every right that a build with a streamed context needs; nothing else is asked for."""
 
 
+def wanted(*, exec_needed: bool = True) -> tuple[Right, ...]:
+    """Those of the least rights that matter: without a streamed context nothing is executed."""
+    return tuple(right for right in LEAST if exec_needed or right.part != "exec")
+
+
 def missing(cluster: Cluster, *, exec_needed: bool = True) -> tuple[Right, ...]:
     """Those of the least rights that we do not have, asked one by one, a few at a time."""
-    wanted = [right for right in LEAST if exec_needed or right.part != "exec"]
+    asked = wanted(exec_needed=exec_needed)
 
     def have(right: Right) -> bool:
         return cluster.may(right.verb, right.kind, part=right.part)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        answers = tuple(pool.map(have, wanted))
-    return tuple(right for right, yes in zip(wanted, answers, strict=True) if not yes)
+        answers = tuple(pool.map(have, asked))
+    return tuple(right for right, yes in zip(asked, answers, strict=True) if not yes)
 
 
 def role_manifest(namespace: str, name: str = "buildpush") -> str:

@@ -282,6 +282,45 @@ def test_a_pod_that_never_starts_is_an_error_at_once_where_that_is_final(play: P
     assert play.left == set()
 
 
+def test_what_may_yet_pass_is_told_once(play: Play) -> None:
+    """An image that does not come is refused, and backs off, by turns."""
+    back_off = play.becomes({"waiting": {"reason": "ImagePullBackOff", "message": "refused"}})
+
+    def turn() -> None:
+        threading.Timer(0.05, back_off).start()
+
+    refused = play.becomes({"waiting": {"reason": "ErrImagePull", "message": "refused"}})
+    play.when_made(refused, turn)
+
+    with pytest.raises(PodNotStartedError, match="ImagePullBackOff: refused"):
+        play.work(schedule_timeout=0.3)
+
+    assert [said for said in play.warnings if "waits" in said] == [
+        f"Job builds/{NAME} waits: ErrImagePull: refused"
+    ]
+
+
+def test_an_image_that_is_no_executors(play: Play) -> None:
+    """The container's runtime finds nothing to start."""
+    play.when_made(play.becomes(ended(128, "StartError", "exec: not found in $PATH")))
+
+    with pytest.raises(PodNotStartedError, match="StartError: exec") as caught:
+        play.work()
+
+    assert "kaniko's executor" in caught.value.hint
+
+
+def test_an_image_that_cannot_receive_a_context(play: Play) -> None:
+    """Kaniko's own has no shell, but for its debug images."""
+    failed = ended(128, "StartError", 'exec: "sh": executable file not found in $PATH')
+    play.when_made(play.becomes(None, failed, phase="Failed"))
+
+    with pytest.raises(PodNotStartedError, match='exec: "sh"') as caught:
+        play.work(StreamedContext())
+
+    assert "busybox" in caught.value.hint
+
+
 def test_a_pod_that_does_not_start_in_time_says_what_it_waited_for(play: Play) -> None:
     """The reason is the cluster's, though it might have passed."""
     scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}

@@ -317,3 +317,26 @@ def test_a_quota_in_words_nobody_knows_is_waited_for() -> None:
     trouble = judge(Seen(job=JOB, events=(event("FailedCreate", message),))).trouble
 
     assert trouble is not None and trouble.patience == math.inf
+
+
+def test_pulling_that_fails_and_backs_off_by_turns_is_one_trouble() -> None:
+    """Else patience would begin anew every few seconds, and each turn be told."""
+    failed = judge(Seen(pod=pod(waiting("ErrImagePull", PASSING)))).trouble
+    backed_off = judge(Seen(pod=pod(waiting("ImagePullBackOff", PASSING)))).trouble
+    invalid = judge(Seen(pod=pod(waiting("InvalidImageName")))).trouble
+
+    assert failed is not None
+    assert backed_off is not None
+    assert invalid is not None
+    assert failed.key == backed_off.key != invalid.key
+
+
+@pytest.mark.parametrize(("secret", "expected"), [("b-1", True), ("theirs", False)])
+def test_that_our_own_secret_comes_a_moment_later_is_expected(secret: str, expected: bool) -> None:
+    """The Job owns it, so it is made after the Job."""
+    missing = event("FailedMount", f'secret "{secret}" not found')
+
+    trouble = judge(Seen(pod=pod(), events=(missing,))).trouble
+
+    assert trouble is not None
+    assert trouble.expected is expected

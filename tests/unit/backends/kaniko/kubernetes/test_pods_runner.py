@@ -121,6 +121,19 @@ def test_a_missing_right_is_named_with_the_role_that_gives_it(cluster: PlayedClu
     assert [str(right) for right in KubernetesRunner().rights()] == ["create pods/exec"]
 
 
+def test_a_namespace_that_lets_one_do_nothing_may_be_the_wrong_one(
+    cluster: PlayedCluster,
+) -> None:
+    """One that does not exist looks like that, too: a list of all rights would hide it."""
+    cluster.allowed = lambda verb, resource: False
+
+    with pytest.raises(BackendUnavailableError, match="does not let us build at all") as caught:
+        KubernetesRunner(delivery=RemoteContext(url="s3://b/c.tar")).probe("x", ask_version=False)
+
+    assert caught.value.hint.startswith("is there such a namespace")
+    assert "kind: Role" in caught.value.hint
+
+
 def test_a_context_that_is_not_streamed_needs_no_exec(cluster: PlayedCluster) -> None:
     """Clusters that forbid it can be used all the same."""
     cluster.allowed = lambda _, resource: resource != "pods/exec"

@@ -144,7 +144,7 @@ def _looked(environment: Environment, kubeconfig: Path | None) -> str:
         return str(kubeconfig)
     listed = environment.variables.get("KUBECONFIG", "")
     if listed:
-        return f"KUBECONFIG ({listed})"
+        return f"{listed} (KUBECONFIG)"
     return f"{environment.home / '.kube' / 'config'} (KUBECONFIG is not set)"
 
 
@@ -222,7 +222,7 @@ def _bytes_of(path: Path, what: str) -> bytes:
 def _from_context(merged: _Merged, name: str, looked: str) -> Access:
     if not merged.paths:
         raise BackendUnavailableError(
-            f"no cluster is configured: there is no {looked}, and this is no pod of a cluster",
+            f"no cluster is configured: {looked} is not there, and this is no pod of a cluster",
             hint="set KUBECONFIG to a kubeconfig, or name one",
         )
     if not name:

@@ -37,6 +37,7 @@ _WAITING: Final = re.compile(
     r"is waiting to start|container not found|does not have a host assigned"
     r"|is not available|ContainerCreating|PodInitializing"
 )
+_NO_NAMESPACE: Final = re.compile(r'\bnamespaces "[^"]*" not found')
 _NOT_ALLOWED: Final = re.compile(r"\bcannot \S+ (?:resource|path)\b|\bforbidden: User\b")
 
 
@@ -169,7 +170,11 @@ def refusal(
             return error
         case 404 | 410:
             kind = NotThere if code == 404 else Gone
-            return kind(f"the cluster could not {ask.what}{tail}", evidence=(evidence,))
+            return kind(
+                f"the cluster could not {ask.what}{tail}",
+                evidence=(evidence,),
+                hint="make that namespace, or name another" if _NO_NAMESPACE.search(said) else "",
+            )
         case _ if code < 400:
             return PlanError(
                 f"{server} answers with status {code} ({ask.what})",

@@ -59,7 +59,8 @@ def default_context(environment: Environment) -> ssl.SSLContext:
 
 def _trust(context: ssl.SSLContext, access: Access) -> None:
     try:
-        context.load_verify_locations(cadata=access.ca.read().decode("ascii", "replace"))
+        # Bundles have comments in any language; OpenSSL wants ASCII, and does not need them.
+        context.load_verify_locations(cadata=access.ca.read().decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError) as error:
         place = access.ca.path or f"in {access.source}"
         raise BackendUnavailableError(

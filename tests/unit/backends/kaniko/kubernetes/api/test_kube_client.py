@@ -399,6 +399,40 @@ def test_a_server_of_another_authority_is_not_spoken_to(
     assert api.requests == []
 
 
+def test_a_bundle_of_authorities_may_have_comments_in_any_language(
+    api: Api, opened: Opener, tmp_path: Path
+) -> None:
+    """OpenSSL takes ASCII only."""
+    pem = Path(str(api.config({})["clusters"][0]["cluster"]["certificate-authority"])).read_bytes()
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes("# Főtanúsítvány\n".encode() + pem)
+
+    assert opened(about={"certificate-authority": str(bundle)}).get(PODS, "p") == {}
+
+
+def test_an_authority_that_is_no_certificate_is_named(
+    api: Api, opened: Opener, tmp_path: Path
+) -> None:
+    """Whatever bytes it has."""
+    junk = tmp_path / "junk.pem"
+    junk.write_bytes(b"\xff\xfe no certificate")
+
+    error = raised(lambda: opened(about={"certificate-authority": str(junk)}).get(PODS, "p"))
+
+    assert f"the certificate-authority {junk} cannot be used" in error.message
+    assert "PEM" in error.hint
+
+
+def test_a_namespace_that_is_not_there_is_to_be_made(api: Api, opened: Opener) -> None:
+    """Only an administrator sees that; others may do nothing there."""
+    api.answers(status(404, "NotFound", 'namespaces "nope" not found'))
+
+    error = raised(lambda: opened().get(PODS, "p"))
+
+    assert 'namespaces "nope" not found' in error.message
+    assert "name another" in error.hint
+
+
 def test_a_server_s_other_name_may_be_told(api: Api, opened: Opener) -> None:
     """tls-server-name stands in for the host, and is checked."""
     error = raised(lambda: opened(about={"tls-server-name": "kubernetes"}).get(PODS, "p"))

@@ -295,7 +295,7 @@ def test_a_kubeconfig_in_the_environment_that_is_missing_is_named(
     """It may be a typing error."""
     error = refused(lambda: read_access(surroundings(KUBECONFIG="/nowhere/x")))
 
-    assert "KUBECONFIG (/nowhere/x)" in error.message
+    assert "/nowhere/x (KUBECONFIG) is not there" in error.message
 
 
 BROKEN = [
