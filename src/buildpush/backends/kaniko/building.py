@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 CONFIG: Final = "config.json"
 _LONGEST_TAG: Final = 128
+_DEADLINE: Final = "DeadlineExceeded"
 _LOST: Final = 2
 """How often a build whose pod was taken away is begun again."""
 
@@ -139,7 +140,10 @@ class Building:
     def _execute(
         self, request: BuildRequest, platform: Platform | None, layout: Path | None, run: Run
     ) -> Ending:
-        """Run the executor; once more where the cluster took its pod away."""
+        """Run the executor; once more where the cluster took its pod away.
+
+        Not where its deadline passed: the same build would meet the same one.
+        """
         several = len(self.request.platforms) > 1
         config = config_json(request, self.keychain, platform)
         files = private_files(request, self.kaniko.executor, self.kaniko.options)
@@ -151,7 +155,7 @@ class Building:
             try:
                 ending = self.kaniko.runner.execute(execution, output, run)
             except PodLostError as error:
-                if not left:
+                if not left or error.reason == _DEADLINE:
                     raise
                 left -= 1
                 run.warn(f"{error.message}: once more")

@@ -221,6 +221,20 @@ def test_a_pod_that_was_taken_away_is_replaced(step: Callable[..., BuildAndPushS
     assert result.warnings == ("the pod was evicted: once more", "again: once more")
 
 
+def test_a_build_that_ran_into_its_deadline_is_not_begun_again(
+    step: Callable[..., BuildAndPushStep],
+) -> None:
+    """It would do so again, hours later."""
+    ended = PodLostError("the Job was ended after 14400 s, its active deadline")
+    ended.reason = "DeadlineExceeded"
+    runner = FakeRunner(errors=[ended])
+
+    with pytest.raises(PodLostError, match="active deadline"):
+        step(runner).run()
+
+    assert len(runner.executions) == 1
+
+
 @pytest.mark.parametrize(("retries", "runs"), [(4, 3), (0, 1)])
 def test_pods_are_not_replaced_for_ever(
     retries: int, runs: int, step: Callable[..., BuildAndPushStep]

@@ -282,6 +282,10 @@ def _one_line(text: str) -> str:
 _NO_TAR: Final = "the image that the delivery names needs sh and tar: busybox, or kaniko's -debug"
 _HINTS: Final[tuple[tuple[str, str], ...]] = (
     ("StartError", "is the image one of kaniko's executor, and for the node's platform?"),
+    (
+        'PodSecurity "restricted',
+        "kaniko has to be root, which this namespace forbids: name another",
+    ),
     ("violates PodSecurity", "allow it in the namespace, or set PodSettings.security_context"),
     ("exceeded quota", "ask for less in PodSettings.limits, or for a larger quota"),
     ("must specify", "say it: PodSettings.limits and PodSettings.requests"),

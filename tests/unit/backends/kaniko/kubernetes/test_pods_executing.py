@@ -278,7 +278,7 @@ def test_a_pod_that_never_starts_is_an_error_at_once_where_that_is_final(play: P
         play.work()
 
     assert caught.value.reason == "FailedCreate"
-    assert "security_context" in caught.value.hint
+    assert "has to be root" in caught.value.hint
     assert play.left == set()
 
 
