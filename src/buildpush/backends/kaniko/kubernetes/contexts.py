@@ -106,7 +106,8 @@ def _send_once(
 
 def _refused(code: int, said: str) -> BackendUnavailableError | DiskFullError:
     last = " ".join(said.split()) or f"exit code {code}"
-    if code == BROKEN or _CUT_SHORT.search(last):
+    # Ended with its container: what has become of that is seen before the next attempt.
+    if code in (BROKEN, 137, 143) or _CUT_SHORT.search(last):
         return BrokenOff(f"the build context did not arrive: {last}")
     if "no space left" in last.lower():
         return DiskFullError(

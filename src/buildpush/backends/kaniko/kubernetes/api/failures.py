@@ -38,7 +38,10 @@ _WAITING: Final = re.compile(
     r"|is not available|ContainerCreating|PodInitializing"
 )
 _NO_NAMESPACE: Final = re.compile(r'\bnamespaces "[^"]*" not found')
-_NOT_ALLOWED: Final = re.compile(r"\bcannot \S+ (?:resource|path)\b|\bforbidden: User\b")
+# 1.36 says no more than "is forbidden: " where create on pods/exec is missing.
+_NOT_ALLOWED: Final = re.compile(
+    r"\bcannot \S+ (?:resource|path)\b|\bforbidden: User\b|\bis forbidden:\s*$"
+)
 
 
 class NotThere(PlanError):
