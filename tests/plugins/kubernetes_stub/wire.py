@@ -40,6 +40,7 @@ class Request:
     connection: Connection
     user: str = ""
     certificate: str = ""
+    _parsed: dict[str, list[str]] | None = field(default=None, init=False)
 
     @property
     def target(self) -> str:
@@ -48,7 +49,9 @@ class Request:
 
     def all(self, name: str) -> list[str]:
         """Every value of a query parameter."""
-        return parse_qs(self.query_text, keep_blank_values=True).get(name, [])
+        if self._parsed is None:
+            self._parsed = parse_qs(self.query_text, keep_blank_values=True)
+        return self._parsed.get(name, [])
 
     def one(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
