@@ -30,10 +30,10 @@ class KanikoBackend:
 
     *image* is the executor's image, best by digest; without it, BUILDPUSH_KANIKO_IMAGE. There is
     no default: Google's is archived, and which fork to trust is the caller's to say. *runner* is
-    a `ContainerRunner`, a `KubernetesRunner` or a `LocalRunner`; without it, what
-    BUILDPUSH_KANIKO_RUNNER names, else what fits where we are. *flavor* (else
-    BUILDPUSH_KANIKO_FLAVOR) and *version* say what is in the image where neither its name nor the
-    executor tells. *options* are kaniko's own
+    a `ContainerRunner` (in ``buildpush.backends.kaniko.container``), a `KubernetesRunner`
+    (``.kubernetes``) or a `LocalRunner` (``.local``); without it, what BUILDPUSH_KANIKO_RUNNER
+    names, else what fits where we are. *flavor* (else BUILDPUSH_KANIKO_FLAVOR) and *version* say
+    what is in the image where neither its name nor the executor tells. *options* are kaniko's own
     settings, beyond the step's.
     """
 
