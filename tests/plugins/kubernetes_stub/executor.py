@@ -87,6 +87,9 @@ _VALUED: Final = frozenset(
 
 def play_kaniko(console: Console) -> int:
     """Be the executor; its exit code."""
+    if list(console.argv) == ["--help"]:
+        console.out("Flags:\n      --materialize   Guarantee the final state of the file system")
+        return 0
     if list(console.argv) == ["version"]:
         console.out(f"Kaniko version :  v{VERSION}")
         return 0

@@ -41,17 +41,24 @@ def pod_spec(build: Build) -> Manifest:
 
 
 def version_spec(image: str, pod: PodSettings) -> Manifest:
-    """A pod that asks the executor in *image* what it calls itself."""
-    main: Manifest = {
-        "name": MAIN,
-        "image": image,
-        "args": ["version"],
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        **_resources(combine(_limits(pod), _requests(pod))),
-        **_pull_policy(pod),
-        **_security(pod, None),
+    """A pod that asks the executor in *image* what it calls itself, and then for its flags."""
+
+    def asking(name: str, word: str) -> Manifest:
+        return {
+            "name": name,
+            "image": image,
+            "args": [word],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            **_resources(combine(_limits(pod), _requests(pod))),
+            **_pull_policy(pod),
+            **_security(pod, None),
+        }
+
+    return {
+        **_placing(pod, pod.node_selector),
+        "initContainers": [asking(INIT, "version")],
+        "containers": [asking(MAIN, "--help")],
     }
-    return {**_placing(pod, pod.node_selector), "containers": [main]}
 
 
 def _main(build: Build) -> Manifest:

@@ -12,10 +12,11 @@ from ....oci import ImageReference
 from ....plan import Feature
 from ....runtime import Environment
 from ....runtime.environment import make_private
+from ..flavors import saying
 from .api.client import Cluster
-from .api.failures import NotStarted
+from .api.failures import NotStarted, NotThere
 from .api.kinds import JOBS
-from .builds import MAIN, Naming
+from .builds import INIT, MAIN, Naming
 from .following import Following
 from .judging import Stage
 from .manifests import version_job
@@ -69,20 +70,23 @@ def ask_version(
 ) -> str:
     """What the executor in *image* prints as its version, told by a Job that does nothing else."""
     cluster.create(JOBS, version_job(image, naming, pod))
-    heard: list[str] = []
     standing = following.until_started(Stage.OVER)
-    try:
-        with cluster.log(standing.pod, MAIN, follow=False) as log:
-            heard = [raw.decode("utf-8", "replace").strip() for raw in log]
-    except NotStarted:
-        heard = []
-    said = " ".join(filter(None, heard))
+    said, usage = (_heard(cluster, standing.pod, name) for name in (INIT, MAIN))
     if standing.finished is None or standing.finished.exit_code != 0 or not said:
         raise BackendUnavailableError(
             f"{image} does not say its version: {said or 'it said nothing'}",
             hint="is it an image of kaniko's executor? KanikoBackend(flavor=…, version=…) says it",
         )
-    return said
+    return saying(said, usage)
+
+
+def _heard(cluster: Cluster, pod: str, container: str) -> str:
+    """What *container* has written, in one line."""
+    try:
+        with cluster.log(pod, container, follow=False) as log:
+            return " ".join(raw.decode("utf-8", "replace").strip() for raw in log).strip()
+    except (NotStarted, NotThere):
+        return ""
 
 
 def recall(environment: Environment, image: str) -> str:

@@ -663,11 +663,11 @@ def ask(play: Play) -> str:
 
 
 def test_an_executor_is_asked_for_its_version_by_a_job(play: Play) -> None:
-    """What it printed, and nothing left."""
+    """Its flags tell which of the forks it is; and nothing is left."""
     play.cluster.on_create = lambda *_: play.becomes(ended(0, "Completed"))()
-    play.cluster.logs = [[b"Kaniko version :  v1.28.3"]]
+    play.cluster.logs = [[b"Kaniko version :  v1.28.3"], [b"Flags:", b"  --materialize  Leave"]]
 
-    assert ask(play) == "Kaniko version :  v1.28.3"
+    assert ask(play) == "v1.28.3 --materialize"
     assert play.left == set()
 
 

@@ -89,7 +89,7 @@ def played_version(cluster: PlayedCluster) -> None:
         )
 
     cluster.on_create = made
-    cluster.logs.append([b"Kaniko version :  v1.28.3"])
+    cluster.logs += [[b"Kaniko version :  v1.28.3"], [b"--materialize"]]
 
 
 def test_the_runner_is_one() -> None:
@@ -150,7 +150,7 @@ def test_a_version_is_asked_once_for_an_image_that_is_pinned(
     for image in (PINNED, PINNED, "example/kaniko:v1", "example/kaniko:v1"):
         played_version(cluster)
         runner = KubernetesRunner(schedule_timeout=5)
-        assert runner.probe(image, ask_version=True).version == "Kaniko version :  v1.28.3"
+        assert runner.probe(image, ask_version=True).version == "v1.28.3 --materialize"
 
     assert [asked[0] for asked in cluster.asked].count("create") == 3
     assert {kind for kind, _ in cluster.things} <= {"events"}
