@@ -87,25 +87,24 @@ class Context:
             return b""
         return pack(Entry(name=".", kind="dir", mode=0o755, uid=self.owner))
 
-    def _walk(self, folder: Path, below: str) -> Iterator[tuple[Path, str, os.stat_result]]:
-        """Everything to send, a directory before what is in it, in the order of names."""
-        try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            raise _unreadable(folder, error) from error
-        for entry in entries:
+    def _walk(
+        self, folder: Path, below: str, known: os.stat_result | None = None
+    ) -> Iterator[tuple[Path, str, os.stat_result]]:
+        """Everything to send, a directory before what is in it, in the order of names.
+
+        *known* is what *folder* was when its parent was read.
+        """
+        for entry, status in _listed(folder, below, known):
             name = f"{below}/{entry.name}" if below else entry.name
             out = self.rules.excludes(name) and name not in self.always
-            is_folder = entry.is_dir(follow_symlinks=False)
+            is_folder = stat.S_ISDIR(status.st_mode)
             if out and not (is_folder and self._leads_somewhere(name)):
                 continue
-            path = Path(entry.path)
-            status = entry.stat(follow_symlinks=False)
+            path = folder / entry.name
             if not is_folder:
                 yield path, name, status
                 continue
-            inside = self._walk(path, name)
+            inside = self._walk(path, name, status)
             if out:  # sent only for the sake of what is in it
                 first = next(inside, None)
                 if first is None:
@@ -161,6 +160,28 @@ def _kind(mode: int) -> Kind | None:
         (stat.S_IFBLK, "block"),
     )
     return next((kind for bits, kind in kinds if stat.S_IFMT(mode) == bits), None)
+
+
+def _listed(
+    folder: Path, name: str, known: os.stat_result | None
+) -> list[tuple[os.DirEntry[str], os.stat_result]]:
+    """What is in *folder*, if that is still the folder that was *known*."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        # Meanwhile it may have become a link to a folder out of the context.
+        descriptor = os.open(folder, flags | (os.O_NOFOLLOW if known else 0))
+        try:
+            if known is not None and not os.path.samestat(os.fstat(descriptor), known):
+                raise _changed(name, "was replaced")
+            with os.scandir(descriptor) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            return [(entry, entry.stat(follow_symlinks=False)) for entry in entries]
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if known is not None and error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise _changed(name, "was replaced") from error
+        raise _unreadable(folder, error) from error
 
 
 def _body(path: Path, name: str, status: os.stat_result) -> Iterator[bytes]:
