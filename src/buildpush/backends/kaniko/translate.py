@@ -29,7 +29,7 @@ _SAID: Final = 15
 _SHOWN: Final = 2000
 _OPENING: Final = '{"level":"'
 _CLOSING: Final = re.compile(r'"time":"\d{4}-\d\d-\d\dT[^"]*"\}$')
-_STAGE: Final = re.compile(r"Building stage '(.*)' \[idx: '(\d+)', base-idx: '-?\d+'\]")
+_STAGE: Final = re.compile(r"Building stage '(.*)' \[idx: '(\d{1,9})', base-idx: '-?\d+'\]")
 _PULL: Final = re.compile(r"Retrieving image (?:manifest )?(\S+)")
 _CACHE: Final = re.compile(r"Pushing (?:layer|cache pointer) (\S+) ")
 _PUSH: Final = re.compile(r"Pushing image to (\S+)")
@@ -295,9 +295,10 @@ def _parse(line: str) -> _Log | None:
         return None
     try:
         fields = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     level, message = fields.get("level"), fields.get("msg")
     if isinstance(level, str) and isinstance(message, str):
-        return _Log(level, message)
+        # Half of a surrogate pair, which JSON can hold and no output can.
+        return _Log(level, message.encode("utf-8", "replace").decode())
     return None

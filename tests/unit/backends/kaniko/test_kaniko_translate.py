@@ -373,3 +373,31 @@ def test_every_push_is_a_task() -> None:
     assert titles(events) == ["push registry/app:1", "push registry/app:2"]
     assert output.pushing == "registry/app:2"
     assert [e.outcome for e in output.finish(2.0) if isinstance(e, TaskFinished)] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"level":"info","x":' + "[" * 100_000 + ',"time":"2026-01-01T00:00:00Z"}',
+        log(f"Building stage 'base' [idx: '{'9' * 5000}', base-idx: '0']"),
+        '{"level":"info","msg":' + "9" * 5000 + ',"time":"2026-01-01T00:00:00Z"}',
+    ],
+    ids=["deep", "a number without end", "another"],
+)
+def test_no_line_of_run_ends_the_build(line: str) -> None:
+    """Whatever it prints: it is passed on."""
+    output = output_for()
+    hear(output, stage(0), *running("RUN make"))
+
+    assert any(told in line for told in logged(hear(output, line)))
+
+
+def test_what_json_says_can_be_written(tmp_path: Path) -> None:
+    """Half of a surrogate pair is no text."""
+    output = output_for()
+    events = hear(output, stage(0), log("\ud800 half", "fatal"), log("\udfff other", "warning"))
+
+    written = tmp_path / "log"
+    written.write_text(f"{output.fatal}{output.warnings}{events}", "utf-8")
+
+    assert output.fatal == "? half"
