@@ -19,7 +19,7 @@ from ...runtime import Environment, Run
 from ..engine.command import Translator
 from ..engine.conflicts import wants
 from .box import Box
-from .creation import CREATED, LABELS, RUN, Shape, options, places, told
+from .creation import CREATED, LABELS, PREFIX, RUN, Shape, options, places, told
 from .desk import Desk, quiet_desk
 from .engines import Engine, addressed, find
 from .pulling import bring, version_of
@@ -27,7 +27,6 @@ from .runner import Ending, Execution, Found
 
 __all__ = ["ContainerRunner"]
 
-_PREFIX: Final = "buildpush-kaniko-"
 _HERE: Final = Path("@HERE@")
 _ALWAYS: Final = frozenset(
     {
@@ -94,7 +93,7 @@ class ContainerRunner:
         """
         engine = self._find(run.environment)
         shape = Shape(
-            name=f"{_PREFIX}{secrets.token_hex(6)}",
+            name=f"{PREFIX}{secrets.token_hex(6)}",
             labels={**LABELS, RUN: run.workdir.name, CREATED: _now().isoformat()},
             network=self._network(execution.request),
             layout=execution.layout is not None,
@@ -116,7 +115,7 @@ class ContainerRunner:
         """
         request = execution.request
         shape = Shape(
-            name=f"{_PREFIX}by-hand",
+            name=f"{PREFIX}by-hand",
             labels=LABELS,
             network=self._network(request),
             private=_HERE / "private",

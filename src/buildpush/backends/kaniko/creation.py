@@ -18,6 +18,7 @@ __all__ = [
     "EXECUTOR",
     "LABELS",
     "OUT",
+    "PREFIX",
     "PRIVATE",
     "ROOT",
     "STREAM",
@@ -43,6 +44,8 @@ CREATED: Final = "buildpush.dev/created"
 LABELS: Final[Mapping[str, str]] = {MANAGED: "buildpush"}
 """What every container of ours has, beside `RUN` and `CREATED`."""
 
+PREFIX: Final = "buildpush-kaniko-"
+"""What the name of every container of ours begins with."""
 STREAM: Final = "tar://stdin"
 _STORED: Final = 0
 _FASTEST: Final = 1

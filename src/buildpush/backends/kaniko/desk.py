@@ -15,7 +15,7 @@ from ...events import ignore
 from ...runtime import CancelToken, Environment, Run
 from ...runtime.process import Completed, run_command
 from ..engine.command import question
-from .creation import CREATED, LABELS
+from .creation import CREATED, LABELS, PREFIX
 from .engines import Engine, addressed
 
 __all__ = ["Desk", "last_words", "quiet_desk"]
@@ -72,7 +72,10 @@ class Desk:
         return done.exit_code == 0 or "no such container" in last_words(done).lower()
 
     def ours(self) -> Generator[tuple[str, datetime]]:
-        """Every container of ours, whichever run made it, with when it was made."""
+        """Every container of ours, whichever run made it, with when it was made.
+
+        A container has the labels of its image, too: it must have a name of ours as well.
+        """
         filters = [f"--filter=label={name}={value}" for name, value in LABELS.items()]
         filters.append(f"--filter=label={CREATED}")
         done = self.ask("ps", "--all", *filters, "--format", "{{.Names}}")
@@ -82,10 +85,14 @@ class Desk:
                 evidence=(done.evidence,),
             )
         for name in done.stdout.decode("utf-8", "replace").split():
+            if not name.startswith(PREFIX):
+                continue
             form = f'{{{{index .Config.Labels "{CREATED}"}}}}'
             made = self.ask("container", "inspect", "--format", form, name)
             with suppress(ValueError):  # it is gone meanwhile, or another one's
-                yield name, datetime.fromisoformat(made.stdout.decode().strip())
+                when = datetime.fromisoformat(made.stdout.decode("utf-8", "replace").strip())
+                if when.tzinfo is not None:
+                    yield name, when
 
 
 @contextmanager

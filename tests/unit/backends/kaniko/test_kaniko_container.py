@@ -522,11 +522,23 @@ def test_only_old_containers_of_ours_are_removed(shop: Workshop) -> None:
     """Their own labels say when they were made."""
     now = datetime.now(UTC)
     cases = f"*old) echo {now - timedelta(hours=3)} ;; *new) echo {now.isoformat()} ;; *) echo ;;"
-    shop.docker(ps="echo a-old; echo b-new; echo c", container=f'case "$*" in {cases} esac')
+    names = "; ".join(f"echo buildpush-kaniko-{name}" for name in ("a-old", "b-new", "c"))
+    shop.docker(ps=names, container=f'case "$*" in {cases} esac')
 
-    assert ContainerRunner().gc(timedelta(hours=1)) == ("a-old",)
+    assert ContainerRunner().gc(timedelta(hours=1)) == ("buildpush-kaniko-a-old",)
     listing = next(line for line in shop.told() if line.startswith("ps "))
     assert "label=app.kubernetes.io/managed-by=buildpush" in listing
+
+
+def test_labels_alone_make_no_container_ours(shop: Workshop) -> None:
+    """A container has its image's, too, and anybody may make an image."""
+    shop.docker(
+        ps="echo web; echo buildpush-kaniko-vague; echo buildpush-kaniko-odd",
+        container="case \"$*\" in *odd) printf '\\377' ;; *) echo 2020-01-01T00:00:00 ;; esac",
+    )
+
+    assert ContainerRunner().gc(timedelta(0)) == ()
+    assert not [line for line in shop.told() if line.startswith("rm ")]
 
 
 def test_an_engine_that_does_not_list_is_told(shop: Workshop) -> None:
