@@ -9,7 +9,12 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from ....errors import BuildpushError, StepCancelledError, StepTimeoutError
+from ....errors import (
+    BackendUnavailableError,
+    BuildpushError,
+    StepCancelledError,
+    StepTimeoutError,
+)
 from ....runtime import CancelToken, Deadline, Run
 from ...engine.command import Translator
 from ..runner import Ending
@@ -89,8 +94,14 @@ class Executing:
     def _make(self, cluster: Cluster, build: Build, manifest: dict[str, Any]) -> None:
         """The Job, then its Secret: the pod waits for that, and it goes with the Job."""
         made = cluster.create(JOBS, manifest)
-        metadata: Any = made["metadata"]
-        cluster.create(SECRETS, secret(build, str(metadata["uid"])))
+        metadata: Any = made.get("metadata")
+        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        if not uid or not isinstance(uid, str):
+            # A Secret that nobody owned would stay for ever.
+            raise BackendUnavailableError(
+                f"the cluster at {cluster.server} does not say which Job it has made"
+            )
+        cluster.create(SECRETS, secret(build, uid))
 
     def _follow(self, following: Following, translator: Translator) -> Finished:
         title = self._title("start pod")

@@ -17,7 +17,7 @@ from .api.client import Change, Cluster
 from .api.failures import Gone
 from .api.kinds import EVENTS, JOBS, PODS, Kind
 from .builds import CLIENT_LABEL, JOB_LABEL
-from .judging import Seen, Thing
+from .judging import Seen, Thing, judge
 
 __all__ = ["Lookout", "Sight"]
 
@@ -69,14 +69,17 @@ class Sight:
         self.wake()
 
     def note(self, kind: Kind, thing: Thing, *, gone: bool) -> None:
-        """Take in one object, or that it is *gone*."""
+        """Take in one object, or that it is *gone*; one that makes no sense is an error."""
         with self._changed:  # three threads tell
+            seen = self.seen
             if kind is JOBS:
-                self.seen = evolve(self.seen, job=thing, job_gone=gone)
+                seen = evolve(seen, job=thing, job_gone=gone)
             elif kind is PODS:
-                self.seen = evolve(self.seen, pod=thing, pod_gone=gone)
+                seen = evolve(seen, pod=thing, pod_gone=gone)
             elif not gone:
-                self.seen = evolve(self.seen, events=_with(self.seen.events, thing))
+                seen = evolve(seen, events=_with(seen.events, thing))
+            judge(seen)
+            self.seen = seen
         self.wake()
 
 
@@ -283,6 +286,17 @@ class _Watching:
             self._tell(change.thing, gone=change.what == "DELETED")
 
     def _tell(self, thing: Thing, *, gone: bool) -> None:
+        """Raises `BackendUnavailableError` for what no API server says."""
+        try:
+            self._note(thing, gone=gone)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise BackendUnavailableError(
+                f"what the cluster at {self.cluster.server} says of {self.kind.plural} is"
+                " malformed",
+                hint="is that an API server, and is there no proxy that answers in its stead?",
+            ) from error
+
+    def _note(self, thing: Thing, *, gone: bool) -> None:
         if self.kind is not EVENTS:
             if gone:
                 self._known.pop(_uid(thing), None)
@@ -298,4 +312,5 @@ class _Watching:
 
 
 def _uid(thing: Any) -> str:
-    return str(thing["metadata"]["uid"])
+    metadata = thing.get("metadata")
+    return str(metadata.get("uid", "")) if isinstance(metadata, dict) else ""

@@ -28,6 +28,7 @@ _SERVER: Final = Kind("", "version", namespaced=False)
 _PATIENCE: Final = 60.0
 _LARGEST: Final = 64 << 20
 _PAGE: Final = 500
+_PAGES: Final = 1000
 _LATE: Final = 15
 _FORMS: Final = {
     "merge": "application/merge-patch+json",
@@ -323,7 +324,7 @@ class Cluster:
     def _pages(self, kind: Kind, params: tuple[tuple[str, str], ...], everywhere: bool) -> Listed:
         items: list[Object] = []
         further: tuple[tuple[str, str], ...] = ()
-        while True:
+        for _ in range(_PAGES):
             ask = self._ask("GET", "list", kind, params=(*params, *further))
             if everywhere:
                 ask = evolve(ask, path=evolve(kind, namespaced=False).path(""))
@@ -336,6 +337,10 @@ class Cluster:
             if not following:
                 return Listed(tuple(items), _text(about, "resourceVersion"))
             further = (("continue", following),)
+        raise BackendUnavailableError(
+            f"the cluster at {self.server} does not come to an end (list {kind.plural})",
+            hint="is that an API server?",
+        )
 
 
 def _selectors(labels: str, fields: str) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ channel, 0 to 3 for stdin, stdout, stderr and the Status at the end.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
@@ -39,6 +40,7 @@ _VERSIONS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _PIECE: Final = (1 << 17) - 1
 _ANSWER: Final = 30.0
 _MESSAGE: Final = 4 << 20
+_CODE: Final = re.compile(r"[0-9]{1,9}")
 
 
 def execute(
@@ -84,7 +86,7 @@ def _exit_status(transport: Transport, ask: Ask, status: Status) -> int:
         return 0
     if status.reason == "NonZeroExitCode":
         for cause in status.details.causes:
-            if cause.reason == "ExitCode" and cause.message.isdigit():
+            if cause.reason == "ExitCode" and _CODE.fullmatch(cause.message):
                 return int(cause.message)
     said = transport.redact(status.message)[:500]
     kind = NotStarted if not_started(status.message) else BackendUnavailableError

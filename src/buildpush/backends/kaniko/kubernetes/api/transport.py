@@ -17,14 +17,16 @@ from urllib.parse import urlencode, urlsplit
 
 import httpcore
 import httpx
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ....._version import __version__
 from .....errors import BackendUnavailableError, BuildpushError
+from .....registry.bodies import plain
+from .....registry.endpoints import is_loopback
 from .....registry.proxies import Proxies
 from .....runtime import CancelToken, Environment, Redactor
 from .....runtime.sockets import Sockets
-from .config import Access
+from .config import Access, User
 from .credentials import Credentials, Grant
 from .dialling import Dialler, Proxy, ProxyRefusedError, Wire, reason
 from .failures import Ask, BrokenOff, Unreachable, refusal, status_of
@@ -87,7 +89,7 @@ class Transport:
         redact: Redactor,
         on_warning: Callable[[str], None],
     ) -> None:
-        self.access = access
+        self.access = access = _guarded(access)
         self.redact = redact
         self.cancel = CancelToken()
         self.closed = False
@@ -203,7 +205,7 @@ class Transport:
             answer.body,
             server=self.access.server,
             source=self.access.source,
-            redact=self.redact,
+            redact=lambda text: plain(self.redact(text)),
         )
 
     def _once(
@@ -296,6 +298,15 @@ class Transport:
                     self._on_warning(text)
 
 
+def _guarded(access: Access) -> Access:
+    """*access* without its credential where everybody on the way could read it, as kubectl does."""
+    parts = urlsplit(access.server)
+    if parts.scheme == "https" or is_loopback(parts.netloc) or access.user == User():
+        return access
+    source = f"{access.source} (which is not sent over plain http)"
+    return evolve(access, user=User(), source=source)
+
+
 def _enough(attempt: int, begun: float) -> bool:
     """Whether trying again is no longer ours: what takes long to fail, fails for long."""
     return attempt >= _ATTEMPTS or time.monotonic() - begun > _ENOUGH
@@ -347,5 +358,6 @@ def _unreachable(message: str, error: Exception, said: str) -> BackendUnavailabl
 def _pause(response: httpx.Response, body: bytes) -> float:
     """What Retry-After asks for, or the Status, within bounds."""
     header = response.headers.get("retry-after", "").strip()
-    seconds = float(header) if header.isdigit() else status_of(body).details.seconds
-    return min(seconds, _LONGEST)
+    plain = header.isascii() and header.isdigit()
+    seconds = float(header) if plain else status_of(body).details.seconds
+    return min(seconds, _LONGEST) if seconds > 0 else 0.0  # nor is NaN

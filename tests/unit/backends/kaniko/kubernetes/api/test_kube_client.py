@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
-from kube_answers import Answer, Api, Request, Tunnel, status
+from kube_answers import Answer, Api, Handler, Request, Server, Tunnel, status
 
 # The fixtures' module is no package's: its values come by way of the fixtures.
 from buildpush.backends.kaniko.kubernetes.api import failures
@@ -740,3 +740,68 @@ def test_every_thread_may_ask(api: Api, opened: Opener) -> None:
         thread.join()
 
     assert {n: f"/api/v1/namespaces/builds/pods/p{n}" for n in range(20)} == found
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [((("Retry-After", "\u00b2"),), "1"), ((), "NaN"), ((), "-Infinity"), ((), "-5")],
+)
+def test_an_odd_pause_is_no_pause(
+    headers: tuple[tuple[str, str], ...], seconds: str, api: Api, opened: Opener
+) -> None:
+    """Such a server is asked again as if it had said nothing."""
+    body = f'{{"kind": "Status", "details": {{"retryAfterSeconds": {seconds}}}}}'.encode()
+    api.answers(Answer(status=429, body=[body], headers=headers), Answer(body=NAMED))
+
+    assert opened().get(PODS, "p") == NAMED
+
+
+def test_a_list_without_an_end_is_given_up(
+    api: Api, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before memory is."""
+    monkeypatch.setattr("buildpush.backends.kaniko.kubernetes.api.client._PAGES", 5)
+    api.answers(Answer(body={"items": [NAMED], "metadata": {"continue": "more"}}))
+
+    assert "does not come to an end" in raised(lambda: opened().list(PODS)).message
+    assert len(api.requests) == 5
+
+
+def test_a_server_steers_no_terminal(api: Api, opened: Opener) -> None:
+    """Nor does it begin a line of its own, which a CI system may take for a command."""
+    api.answers(status(422, "Invalid", "\x1b]0;title\x07 bad\r\n::set-env x\x9b2J"))
+
+    report = raised(lambda: opened().create(JOBS, NAMED)).report()
+
+    assert "bad ::set-env x" in report
+    assert not {"\x1b", "\x07", "\x9b", "\r"} & set(report)
+
+
+@pytest.mark.parametrize(("host", "sent"), [("127.0.0.1", True), ("cluster.example", False)])
+def test_no_credential_goes_over_plain_http(
+    host: str,
+    sent: bool,
+    surroundings: Surroundings,
+    kubeconfig: Writer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with kubectl; but for this machine, where nobody is on the way."""
+    lookup = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, port, **more: lookup("127.0.0.1", port, **more)
+    )
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.api = Api(lambda _: status(401, "Unauthorized", "Unauthorized"))
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        server.api.url = f"http://{host}:{server.server_address[1]}"
+        path = kubeconfig(server.api.config({"token": "s3cret-token", "as": "somebody"}))
+        with Cluster.open(surroundings(), kubeconfig=path) as client:
+            error = raised(lambda: client.get(PODS, "p"))
+        server.shutdown()
+        thread.join()
+
+    asked = server.api.requests[0].headers
+    assert ("Authorization" in asked) is sent
+    assert ("Impersonate-User" in asked) is sent
+    assert ("not sent over plain http" in error.message) is not sent

@@ -41,7 +41,7 @@ SUCCESS = {"kind": "Status", "status": "Success"}
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 
 
-def ended(code: int) -> dict[str, object]:
+def ended(code: int | str) -> dict[str, object]:
     cause = {"reason": "ExitCode", "message": str(code)}
     return {
         "kind": "Status",
@@ -599,3 +599,14 @@ def test_no_log_shows_the_token(
     opened().execute("p", "c", ["x"])
 
     assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("code", ["\u00b2", "9" * 5000, "-1", ""])
+def test_an_exit_code_that_is_none_is_an_error(
+    code: str, commands: Commands, opened: Callable[..., Cluster]
+) -> None:
+    """Digits are not all numbers, and not all numbers are exit codes."""
+    commands.behaviour = lambda connection: say(connection, 3, ended(code))
+
+    with pytest.raises(BackendUnavailableError, match="could not run the command"):
+        opened().execute("p", "c", ["x"])
