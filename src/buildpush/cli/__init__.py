@@ -74,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # as it is when the caller has closed it
             sys.stdout.flush()
     except BuildpushError as error:
-        print(f"buildpush: {error.report()}", file=sys.stderr)
+        from ..render.plain import visible
+
+        # Registries, clusters and builds are quoted in there.
+        print(visible(f"buildpush: {error.report()}"), file=sys.stderr)
         if caught:
             return 128 + caught[0]
         return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

@@ -62,6 +62,10 @@ class PlainRenderer:
                 return ""
 
 
+def visible(text: str) -> str:
+    """*text* that may colour itself, and do nothing else to a terminal."""
+    return _CONTROLS.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", text)
+
+
 def _harmless(text: str) -> str:
-    visible = _CONTROLS.sub(lambda found: found[1] or "\N{REPLACEMENT CHARACTER}", text)
-    return visible.replace("\n", _NEXT_LINE)
+    return visible(text).replace("\n", _NEXT_LINE)

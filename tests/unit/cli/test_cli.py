@@ -369,3 +369,15 @@ def test_gc_refuses_what_it_cannot_do(
     """Before anything is removed."""
     assert main(argv) == 2
     assert words in capsys.readouterr().err
+
+
+def test_an_error_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What others have said is quoted in there: a registry, a cluster, a build."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nRUN \x1b]0;title\x07\nNONSENSE \x1b[31m\n")
+
+    assert main(["build", str(tmp_path), "--repo", "r.example/app"]) != 0
+
+    err = capsys.readouterr().err
+    assert "\x1b[31m" in err
+    assert "\x1b]" not in err
+    assert "\x07" not in err
