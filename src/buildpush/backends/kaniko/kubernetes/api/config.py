@@ -187,18 +187,16 @@ def _merge(paths: Iterable[Path]) -> _Merged:
 
 def _load(path: Path) -> Kubeconfig:
     try:
-        import yaml  # lazily: nothing else here needs it, and it is an extra
+        from .yamls import YamlError, read_yaml  # lazily: PyYAML is an extra
     except ImportError as error:
         raise BackendUnavailableError(
             "reading a kubeconfig needs PyYAML", hint='pip install "buildpush[k8s]"'
         ) from error
     data = _bytes_of(path, "the kubeconfig")
     try:
-        value: object = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark is not None else ""
-        # `from None`: PyYAML quotes the line, which may hold a token.
+        value = read_yaml(data)
+    except YamlError as error:
+        line = f" (line {error.line})" if error.line else ""
         raise BackendUnavailableError(
             f"the kubeconfig {path} is not YAML{line}", hint="mend the file, or name another"
         ) from None
@@ -283,7 +281,8 @@ def _url(cluster: ClusterEntry, *, secure: bool, where: str) -> str:
     try:
         parts = urlsplit(server)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        usable = usable and (parts.port is None or parts.port > 0) and not parts.username
+        usable = usable and (parts.port is None or parts.port > 0)
+        usable = usable and "@" not in parts.netloc
     except ValueError:
         usable = False
     if not usable:

@@ -448,3 +448,49 @@ def test_plugins_are_told_of_the_cluster_when_they_want_it(
         "disable-compression": True,
         "config": {"a": 1},
     }
+
+
+def _aliases(first: str, another: str) -> str:
+    """Thirty lines, each of which is the one before it, twice."""
+    below = "\n".join(f"a{n}: &a{n} {another.replace('X', f'*a{n - 1}')}" for n in range(1, 30))
+    return f"a0: &a0 {first}\n{below}\n"
+
+
+@pytest.mark.parametrize("bomb", [("x", "[X, X]"), ("{k: v}", "{<<: [X, X]}")])
+def test_aliases_do_not_fill_the_memory(
+    bomb: tuple[str, str], surroundings: Surroundings, tmp_path: Path
+) -> None:
+    """A billion values in a kilobyte."""
+    path = tmp_path / "bomb"
+    path.write_text(f"{_aliases(*bomb)}clusters: [{{name: c, cluster: {{extensions: *a29}}}}]\n")
+
+    error = refused(lambda: read_access(surroundings(), kubeconfig=path))
+
+    assert "is not YAML" in error.message
+
+
+def test_aliases_are_read(surroundings: Surroundings, tmp_path: Path) -> None:
+    """kubectl does, and some write them by hand."""
+    path = tmp_path / "aliases"
+    path.write_text(
+        "current-context: x\n"
+        "clusters: [{name: c, cluster: &c {server: 'https://h'}}, {name: d, cluster: {<<: *c}}]\n"
+        "contexts: [{name: x, context: {cluster: d}}]\n"
+    )
+
+    assert read_access(surroundings(), kubeconfig=path).server == "https://h"
+
+
+def test_a_password_in_the_servers_url_is_refused(
+    surroundings: Surroundings, kubeconfig: Writer
+) -> None:
+    """The URL is in every message. A password needs no name."""
+    cluster = {"server": "https://:s3cret-pass@h"}
+    path = kubeconfig(
+        config(current="x", clusters={"c": cluster}, contexts={"x": {"cluster": "c"}})
+    )
+
+    error = refused(lambda: read_access(surroundings(), kubeconfig=path))
+
+    assert "is no http or https URL" in error.message
+    assert "s3cret" not in error.report()
