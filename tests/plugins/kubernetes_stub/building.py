@@ -9,7 +9,6 @@ import io
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import tarfile
 import threading
@@ -42,6 +41,7 @@ from buildpush.dockerfile.words import expand_word
 from buildpush.errors import DockerfileError
 
 from .consoles import Console
+from .files import copy_file, copy_tree, snapshot
 from .oci import Name, Registry, RegistryRefusal
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -182,12 +182,10 @@ class _Stage:
                 self._copy(instruction)
             case Workdir(path=path):
                 say("Cmd: workdir")
-                where = os.path.join(
-                    "/", self.run_config.get("WorkingDir") or "", self._word(path)
-                )
+                where = str(Path("/", self.run_config.get("WorkingDir") or "", self._word(path)))
                 self.run_config["WorkingDir"] = where
                 say(f"Changed working directory to {where}")
-                before = _snapshot(self.root)
+                before = snapshot(self.root)
                 self._real(where).mkdir(parents=True, exist_ok=True)
                 self._layer(before, instruction.text)
             case Arg(args=args):
@@ -235,7 +233,7 @@ class _Stage:
         argv = shell if instruction.shell else list(instruction.command)
         self.console.log("Initializing snapshotter ...")
         self.console.log("Taking snapshot of full filesystem...")
-        before = _snapshot(self.root)
+        before = snapshot(self.root)
         shown = " ".join(argv)
         self.console.log(f"Cmd: {argv[0]}")
         self.console.log(f"Args: [{' '.join(argv[1:])}]")
@@ -305,12 +303,13 @@ class _Stage:
     # --- COPY ---
 
     def _copy(self, instruction: Copy | Add) -> None:
-        before = _snapshot(self.root)
+        before = snapshot(self.root)
         source = self.site.context
         if isinstance(instruction, Copy) and instruction.from_stage:
             source = self.stages[instruction.from_stage.lower()].root
         workdir = self.run_config.get("WorkingDir") or "/"
-        target = os.path.join(workdir, self._word(instruction.destination))
+        written = self._word(instruction.destination)
+        target = str(Path(workdir, written)) + ("/" if written.endswith(("/", ".")) else "")
         sources = [self._word(text).lstrip("/") for text in instruction.sources]
         folder = target.endswith("/") or len(sources) > 1
         for text in sources:
@@ -322,8 +321,8 @@ class _Stage:
         found = [source / text]
         if any(sign in text for sign in "*?["):
             parent = source / Path(text).parent
-            names = sorted(os.listdir(parent)) if parent.is_dir() else []
-            found = [parent / name for name in names if fnmatch(name, Path(text).name)]
+            inside = sorted(parent.iterdir()) if parent.is_dir() else []
+            found = [path for path in inside if fnmatch(path.name, Path(text).name)]
         for path in found:
             if not os.path.lexists(path):
                 shown = f"/workspace/{text}"
@@ -335,19 +334,19 @@ class _Stage:
             place = self._real(target)
             if path.is_dir() and not path.is_symlink():
                 place.mkdir(parents=True, exist_ok=True)
-                _copy_tree(path, place)
+                copy_tree(path, place)
             else:
                 whole = place / path.name if folder or place.is_dir() else place
                 whole.parent.mkdir(parents=True, exist_ok=True)
-                _copy_file(path, whole)
+                copy_file(path, whole)
 
     # --- layers ---
 
     def _layer(self, before: Mapping[str, tuple[object, ...]], text: str) -> None:
-        after = _snapshot(self.root)
+        after = snapshot(self.root)
         changed = sorted(name for name, state in after.items() if before.get(name) != state)
         gone = sorted(name for name in before if name not in after)
-        gone = [name for name in gone if os.path.dirname(name) not in gone]
+        gone = [name for name in gone if name.rpartition("/")[0] not in gone]
         if not changed and not gone:
             self.built.config["history"].append({"created_by": text, "empty_layer": True})
             return
@@ -365,41 +364,3 @@ class _Stage:
         whole = f"sha256:{hashlib.sha256(stream.getvalue()).hexdigest()}"
         self.built.config["rootfs"]["diff_ids"].append(whole)
         self.built.config["history"].append({"created_by": text})
-
-
-def _snapshot(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything below *root*, and what would tell that it has changed."""
-    found: dict[str, tuple[object, ...]] = {}
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            link = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
-            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-            time = 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
-            found[os.path.relpath(path, root)] = (
-                *(status.st_mode, status.st_uid, status.st_gid, size, time, link),
-            )
-    return found
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    if os.path.lexists(target) and not target.is_dir():
-        target.unlink()
-    shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    for folder, folders, files in os.walk(source):
-        into = target / os.path.relpath(folder, source)
-        for name in folders:
-            path = Path(folder, name)
-            if path.is_symlink():
-                _copy_file(path, into / name)
-            else:
-                (into / name).mkdir(exist_ok=True)
-                shutil.copystat(path, into / name)
-        for name in files:
-            path = Path(folder, name)
-            if stat.S_ISREG(path.lstat().st_mode) or path.is_symlink():
-                _copy_file(path, into / name)

@@ -292,23 +292,10 @@ class Life:
     def _not_started(
         self, spec: Mapping[str, Any], error: OSError, path: str, *, init: bool
     ) -> int:
-        program = str(error)
-        why = (
-            "failed to create containerd task: failed to create shim task: OCI runtime create"
-            f' failed: runc create failed: unable to start container process: exec: "{program}":'
-        )
-        why += (
-            f" stat {program}: no such file or directory"
-            if "/" in program
-            else " executable file not found in $PATH"
-        )
+        why = podstatus.unstartable(str(error))
         self._say("Failed", f"Error: {why}", by="kubelet", warning=True, path=path)
-        end = {"exitCode": 128, "reason": "StartError", "message": why,
-               "startedAt": "1970-01-01T00:00:00Z", "finishedAt": self._now()}  # fmt: skip
-        found = podstatus.waiting(spec, "")
-        self._edit(
-            lambda s: podstatus.put(s, podstatus.terminated(found, end, init=init), init=init)
-        )
+        ended = podstatus.not_begun(spec, why, self._now(), init=init)
+        self._edit(lambda s: podstatus.put(s, ended, init=init))
         self.outputs[spec["name"]].end()
         return 128
 

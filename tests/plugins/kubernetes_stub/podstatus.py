@@ -111,3 +111,28 @@ def ended(status: Object, phase: str, now: str) -> None:
     for kind in ("Ready", "ContainersReady"):
         condition(status, kind, "False", now, reason=reason)
     condition(status, "PodReadyToStartContainers", "False", now)
+
+
+def unstartable(program: str) -> str:
+    """What the runtime says of a program that is not there."""
+    why = (
+        f"stat {program}: no such file or directory"
+        if "/" in program
+        else "executable file not found in $PATH"
+    )
+    return (
+        "failed to create containerd task: failed to create shim task: OCI runtime create failed:"
+        f' runc create failed: unable to start container process: exec: "{program}": {why}'
+    )
+
+
+def not_begun(spec: Mapping[str, Any], why: str, now: str, *, init: bool) -> Object:
+    """A container whose program could not be started."""
+    end = {
+        "exitCode": 128,
+        "reason": "StartError",
+        "message": why,
+        "startedAt": "1970-01-01T00:00:00Z",
+        "finishedAt": now,
+    }
+    return terminated(waiting(spec, ""), end, init=init)
