@@ -126,8 +126,13 @@ class PlayedCluster:
             found = [thing for (plural, _), thing in self.things.items() if plural == kind.plural]
         return Listed(tuple(thing for thing in found if _selected(thing, labels)), "1")
 
-    def delete(self, kind: Kind, name: str, *, propagation: str = "Background") -> bool:
+    def delete(
+        self, kind: Kind, name: str, *, propagation: str = "Background", uid: str = ""
+    ) -> bool:
         self._answer("delete", kind.plural, name, propagation)
+        there = self.things.get((kind.plural, name))
+        if uid and there is not None and there["metadata"]["uid"] != uid:
+            raise Conflict(f"{name} is another one")
         with self._lock:
             owned = [
                 (plural, other)
@@ -205,8 +210,9 @@ class PlayedCluster:
 
 
 def _selected(thing: Thing, labels: str) -> bool:
-    name, _, value = labels.partition("=")
-    return not name or thing["metadata"].get("labels", {}).get(name) == value
+    has = (thing["metadata"] or {}).get("labels", {})
+    wanted = (one.partition("=") for one in labels.split(",") if one)
+    return all(has.get(name) == value if mark else name in has for name, mark, value in wanted)
 
 
 def hanging(lines: Iterable[bytes] = ()) -> _Stream:

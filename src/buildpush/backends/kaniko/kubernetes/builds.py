@@ -24,6 +24,7 @@ __all__ = [
     "JOB_LABEL",
     "MAIN",
     "MANAGED_BY",
+    "PREFIX",
     "PRIVATE",
     "RUN_LABEL",
     "SHARED",
@@ -39,6 +40,8 @@ MANAGED_BY: Final = ("app.kubernetes.io/managed-by", "buildpush")
 JOB_LABEL: Final = "app.kubernetes.io/instance"
 RUN_LABEL: Final = "buildpush.dev/run"
 CLIENT_LABEL: Final = "buildpush.dev/client"
+PREFIX: Final = "buildpush-"
+"""What the name of everything of ours begins with."""
 MAIN: Final = "kaniko"
 """The container that builds."""
 INIT: Final = "context"

@@ -12,7 +12,7 @@ from ....runtime import CancelToken
 from .api.client import Cluster
 from .api.failures import Conflict
 from .api.kinds import JOBS, PODS, SECRETS, Kind
-from .builds import JOB_LABEL, MANAGED_BY
+from .builds import CLIENT_LABEL, JOB_LABEL, MANAGED_BY, PREFIX
 
 __all__ = ["CLEARING_SECONDS", "clear", "collect"]
 
@@ -49,10 +49,13 @@ def _still_there(cluster: Cluster, name: str) -> Iterator[str]:
 def collect(cluster: Cluster, older_than: timedelta, now: datetime) -> tuple[str, ...]:
     """Remove every Job, Secret and pod of buildpush that is *older_than* that; their names.
 
+    Others may have taken the name buildpush for something of theirs, and what was applied by hand
+    is for whoever did it: ours has the labels of the client that made it.
+
     A Job takes its pods with it; those without a Job are of a client that was killed between two
     requests, or of somebody who deleted the Job and not its pods.
     """
-    selector = "=".join(MANAGED_BY)
+    selector = f"{'='.join(MANAGED_BY)},{CLIENT_LABEL},{JOB_LABEL}"
     before = now - older_than
     found = {kind: cluster.list(kind, labels=selector).items for kind in (JOBS, SECRETS, PODS)}
     alive = {thing["metadata"]["uid"] for thing in _things(found[JOBS])}
@@ -60,19 +63,29 @@ def collect(cluster: Cluster, older_than: timedelta, now: datetime) -> tuple[str
     for kind in (JOBS, SECRETS, PODS):
         for thing in _things(found[kind]):
             owned = kind is PODS and bool(_owners(thing) & alive)
-            if _made(thing) <= before and not owned:
+            if _is_ours(thing) and _made(thing) <= before and not owned:
                 due.append((kind, thing))
     return tuple(_name(kind, thing) for kind, thing in due if _delete(cluster, kind, thing))
 
 
 def _delete(cluster: Cluster, kind: Kind, thing: dict[str, Any]) -> bool:
     """Delete it; pods without an owner ask for a right that builds do not need."""
+    about = thing["metadata"]
     try:
-        return cluster.delete(kind, thing["metadata"]["name"])
+        return cluster.delete(kind, about["name"], uid=about["uid"])
+    except Conflict:
+        return False  # it is another one by now
     except PermissionDeniedError:
         if kind is not PODS:
             raise
         return False
+
+
+def _is_ours(thing: dict[str, Any]) -> bool:
+    """Whether its name is that of an execution, or of an execution's pod."""
+    about = thing["metadata"]
+    name = str(about["labels"].get(JOB_LABEL, ""))
+    return name.startswith(PREFIX) and f"{about['name']}-".startswith(f"{name}-")
 
 
 def _things(items: Any) -> tuple[dict[str, Any], ...]:

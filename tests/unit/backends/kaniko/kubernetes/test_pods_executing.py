@@ -12,6 +12,7 @@ import pytest
 from attrs import define, evolve, field
 from pods_cluster import PlayedCluster, breaking, hanging
 
+from buildpush.backends.kaniko.kubernetes.api.client import Listed
 from buildpush.backends.kaniko.kubernetes.api.failures import BrokenOff, Gone, Unreachable
 from buildpush.backends.kaniko.kubernetes.api.kinds import EVENTS, JOBS, PODS, SECRETS, Kind
 from buildpush.backends.kaniko.kubernetes.builds import Build, Naming
@@ -687,7 +688,11 @@ def leftover(kind: Kind, name: str, minutes: int, owner: str = "") -> tuple[Any,
         "name": name,
         "uid": f"uid-{name}",
         "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "labels": {"app.kubernetes.io/managed-by": "buildpush"},
+        "labels": {
+            "app.kubernetes.io/managed-by": "buildpush",
+            "app.kubernetes.io/instance": name.removesuffix("-pod"),
+            "buildpush.dev/client": "c0",
+        },
     }
     if owner:
         metadata["ownerReferences"] = [{"uid": owner}]
@@ -698,12 +703,12 @@ def test_gc_removes_what_is_old_and_ours(play: Play) -> None:
     """Pods go with their Job; those that have none any more go by themselves."""
     play.cluster.things = dict(
         [
-            leftover(JOBS, "old", 90),
-            leftover(PODS, "old-1", 90, "uid-old"),
-            leftover(SECRETS, "old", 90, "uid-old"),
-            leftover(JOBS, "new", 10),
-            leftover(SECRETS, "orphan", 90, "uid-gone"),
-            leftover(PODS, "orphan-1", 90, "uid-gone"),
+            leftover(JOBS, "buildpush-old", 90),
+            leftover(PODS, "buildpush-old-pod", 90, "uid-buildpush-old"),
+            leftover(SECRETS, "buildpush-old", 90, "uid-buildpush-old"),
+            leftover(JOBS, "buildpush-new", 10),
+            leftover(SECRETS, "buildpush-orphan", 90, "uid-gone"),
+            leftover(PODS, "buildpush-orphan-pod", 90, "uid-gone"),
         ]
     )
     play.cluster.things["secrets", "theirs"] = {"metadata": {"name": "theirs", "uid": "x"}}
@@ -711,13 +716,16 @@ def test_gc_removes_what_is_old_and_ours(play: Play) -> None:
 
     removed = collect(play.cluster, timedelta(hours=1), now)  # type: ignore[arg-type]
 
-    assert removed == ("job/old", "secret/old", "secret/orphan", "pod/orphan-1")
-    assert play.left == {"jobs/new", "secrets/theirs"}
+    assert removed == (
+        *("job/buildpush-old", "secret/buildpush-old"),
+        *("secret/buildpush-orphan", "pod/buildpush-orphan-pod"),
+    )
+    assert play.left == {"jobs/buildpush-new", "secrets/theirs"}
 
 
 def test_gc_does_not_need_the_right_to_delete_pods(play: Play) -> None:
     """Builds do without it; a pod that has lost its Job is left then."""
-    play.cluster.things = dict([leftover(PODS, "orphan-1", 90)])
+    play.cluster.things = dict([leftover(PODS, "buildpush-orphan-pod", 90)])
     play.cluster.answers["delete"] = [PermissionDeniedError("may not")]
     now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -726,12 +734,52 @@ def test_gc_does_not_need_the_right_to_delete_pods(play: Play) -> None:
 
 def test_gc_says_that_it_may_not_delete_jobs(play: Play) -> None:
     """Without that it has nothing to offer."""
-    play.cluster.things = dict([leftover(JOBS, "old", 90)])
+    play.cluster.things = dict([leftover(JOBS, "buildpush-old", 90)])
     play.cluster.answers["delete"] = [PermissionDeniedError("may not")]
     now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
     with pytest.raises(PermissionDeniedError):
         collect(play.cluster, timedelta(0), now)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("registry-login", {"app.kubernetes.io/instance": "registry-login"}),
+        ("buildpush-by-hand", {"buildpush.dev/client": None}),
+        ("buildpush-server", {"app.kubernetes.io/instance": "buildpush-release"}),
+        ("buildpush-server", {"app.kubernetes.io/instance": None}),
+    ],
+)
+def test_gc_leaves_what_only_looks_like_ours(
+    name: str, labels: dict[str, str | None], play: Play
+) -> None:
+    """Somebody's own deployment of something called buildpush, or what was applied by hand."""
+    for kind in (JOBS, SECRETS, PODS):
+        key, thing = leftover(kind, name, 90)
+        told = {**thing["metadata"]["labels"], **labels}
+        thing["metadata"]["labels"] = {k: v for k, v in told.items() if v is not None}
+        play.cluster.things[key] = thing
+    now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+    assert collect(play.cluster, timedelta(0), now) == ()  # type: ignore[arg-type]
+    assert len(play.left) == 3
+
+
+def test_gc_removes_what_it_has_seen_and_nothing_of_the_same_name(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its uid: between looking and removing others may make something."""
+    play.cluster.things = dict([leftover(JOBS, "buildpush-old", 90)])
+    seen = {JOBS: play.cluster.list(JOBS)}
+    play.cluster.things["jobs", "buildpush-old"] = {"metadata": {"uid": "another"}}
+    monkeypatch.setattr(
+        PlayedCluster, "list", lambda _, kind, **__: seen.get(kind, Listed((), "1"))
+    )
+    now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+    assert collect(play.cluster, timedelta(0), now) == ()  # type: ignore[arg-type]
+    assert play.left == {"jobs/buildpush-old"}
 
 
 def test_a_runs_id_is_a_label() -> None:
