@@ -10,7 +10,12 @@ import pytest
 from attrs import frozen
 
 from buildpush import BuildAndPushStep, Capabilities, Digest, Keychain, Platform
-from buildpush.errors import DigestMismatchError, SpecError, UnsupportedFeatureError
+from buildpush.errors import (
+    DigestMismatchError,
+    RegistryUnavailableError,
+    SpecError,
+    UnsupportedFeatureError,
+)
 from buildpush.events import Phase
 from buildpush.oci.archive import read_docker_archive
 from buildpush.oci.layout import Layout, unpack_tar, verify
@@ -200,6 +205,26 @@ def test_a_backend_that_claims_too_much_is_found_out(
     )
 
     with pytest.raises(DigestMismatchError, match=str(claimed)):
+        step.run()
+
+
+def test_what_cannot_be_read_back_is_said_to_be_pushed(
+    context: Path, local_registry: LocalRegistry
+) -> None:
+    """Otherwise nobody would look for it in the registry."""
+
+    class Pushing(PushingBackend):
+        def build(self, request: BuildRequest, keychain: Keychain, run: Run) -> Artifact:
+            artifact = super().build(request, keychain, run)
+            local_registry.close()
+            return artifact
+
+    (context / "Dockerfile").write_text("FROM scratch\n")
+    step = BuildAndPushStep(
+        repo=local_registry.reference("acme/app"), context=context, backend=Pushing(), retries=0
+    )
+
+    with pytest.raises(RegistryUnavailableError, match="pushed cannot be read back: cannot reach"):
         step.run()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from attrs import evolve
 
 from ..auth import Keychain
 from ..backends.registries import open_registry
-from ..errors import SpecError
+from ..errors import AuthError, DigestMismatchError, RegistryError, SpecError
 from ..events import Phase, PhaseStarted
 from ..oci import Digest, ImageReference, Platform, Repository
 from ..oci.archive import write_docker_archive
@@ -60,9 +61,10 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
                 )
         else:
             run.emit(PhaseStarted(at=run.now, phase=Phase.VERIFY))
-            for reference in request.references:
-                read_back(client, reference, artifact.digest, access="pull")
-            images = _pushed_images(client, request.references[0], artifact.digest)
+            with _reading_back():
+                for reference in request.references:
+                    read_back(client, reference, artifact.digest, access="pull")
+                images = _pushed_images(client, request.references[0], artifact.digest)
     pinned = tuple(ref.with_digest(artifact.digest) for ref in request.references)
     return BuildResult(
         digest=artifact.digest,
@@ -72,6 +74,19 @@ def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> Bui
         seconds=run.now,
         outputs=tuple(run.environment.cwd / output.destination for output in plan.outputs),
     )
+
+
+@contextmanager
+def _reading_back() -> Generator[None]:
+    """Say of a registry's refusal that the push was over: it may be in the builder's reach only."""
+    try:
+        yield
+    except DigestMismatchError:
+        raise
+    except (AuthError, RegistryError) as error:
+        error.message = f"what the backend has pushed cannot be read back: {error.message}"
+        error.args = (error.message,)
+        raise
 
 
 def _layout_images(layout: Layout, digest: Digest) -> Mapping[Platform, ImageSummary]:

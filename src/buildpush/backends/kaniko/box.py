@@ -165,8 +165,8 @@ class Box:
 
     def _stream(self) -> Generator[bytes]:
         """The context, as the executor reads it."""
-        title = f"send build context {self.context.folder}"
-        with self.desk.run.task("context", title) as task:
+        title = self.execution.title(f"send build context {self.context.folder}")
+        with self.desk.run.task(self.execution.title("context"), title) as task:
             pieces = task.counting(self.context.stream(), self.context.size())
             yield from compressed(pieces, near=self.desk.engine.near)
 

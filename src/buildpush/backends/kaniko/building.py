@@ -144,14 +144,15 @@ class Building:
 
         Not where its deadline passed: the same build would meet the same one.
         """
-        several = len(self.request.platforms) > 1
+        prefix = f"{platform} " if len(self.request.platforms) > 1 else ""
         config = config_json(request, self.keychain, platform)
         files = private_files(request, self.kaniko.executor, self.kaniko.options)
         files = {CONFIG: config, **files}
         execution = _execution(self.kaniko, request, platform, files, layout)
+        execution = evolve(execution, prefix=prefix)
         left = _LOST if request.retries else 0
         while True:
-            output = KanikoOutput(request, prefix=f"{platform} " if several else "")
+            output = KanikoOutput(request, prefix=prefix)
             try:
                 ending = self.kaniko.runner.execute(execution, output, run)
             except PodLostError as error:

@@ -59,7 +59,8 @@ class Execution:
     names below `Places.private`, with what is in them: ``Dockerfile``, ``Dockerfile.dockerignore``
     (empty, since the context comes without what is ignored), ``config.json``, certificates,
     secrets. *command* says what the executor is told, given the places. *layout* is the folder
-    here that is to get the image, None where the executor pushes it.
+    here that is to get the image, None where the executor pushes it. *prefix* begins the titles
+    of its tasks, where the step has several platforms.
     """
 
     image: str
@@ -68,6 +69,11 @@ class Execution:
     files: Mapping[str, bytes] = field(repr=False, converter=_copy_bytes)
     platform: Platform | None = None
     layout: Path | None = None
+    prefix: str = ""
+
+    def title(self, words: str) -> str:
+        """A task's title, set apart from those of the step's other platforms by *prefix*."""
+        return f"{self.prefix}{words}"
 
 
 @frozen(kw_only=True)

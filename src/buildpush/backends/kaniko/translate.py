@@ -53,7 +53,7 @@ _QUIET: Final = re.compile(
     r"Cmd: |cmd: |Args: |Running: \[|Returning cached image manifest|credential providers by "
     r"|active feature flags: |Retrieving image manifest |all credential helpers "
     r"|Using dockerignore file: |Using files from context: |No base image, nothing to extract"
-    r"|Built cross stage deps: map\[\]|Executing 0 build triggers"
+    r"|Built cross stage deps: map\[\]|Executing 0 build triggers|To simulate EOF and exit, press"
 )
 # Warnings that say nothing to somebody who has not written the command himself.
 _ASIDE: Final = re.compile(

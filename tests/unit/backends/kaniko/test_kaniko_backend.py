@@ -178,6 +178,24 @@ def test_annotations_of_the_index_are_in_the_index(
     assert index.annotations == {"a": "1"}
 
 
+@pytest.mark.parametrize(
+    ("platforms", "titles"),
+    [
+        (["linux/amd64"], {"start pod"}),
+        (["linux/amd64", "linux/arm64"], {"linux/amd64 start pod", "linux/arm64 start pod"}),
+    ],
+)
+def test_the_titles_of_several_platforms_are_set_apart(
+    platforms: list[str], titles: set[str], step: Callable[..., BuildAndPushStep]
+) -> None:
+    """Else nobody sees which of them is still at it."""
+    runner = FakeRunner()
+
+    step(runner, platforms=platforms).run()
+
+    assert {execution.title("start pod") for execution in runner.executions} == titles
+
+
 def test_an_image_of_the_wrong_platform_is_not_put_into_an_index(
     step: Callable[..., BuildAndPushStep],
 ) -> None:

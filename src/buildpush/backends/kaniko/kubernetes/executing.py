@@ -125,9 +125,7 @@ class Executing:
                 self.run.emit(event)
 
     def _title(self, words: str) -> str:
-        several = len(self.build.execution.request.platforms) > 1
-        platform = self.build.execution.platform
-        return f"{platform} {words}" if platform and several else words
+        return self.build.execution.title(words)
 
     @contextmanager
     def _cleared(self) -> Generator[Callable[[Finished], None]]:
