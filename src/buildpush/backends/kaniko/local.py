@@ -138,9 +138,10 @@ class LocalRunner:
                 layout=home / "layout" if execution.layout else None,
             ),
         )
-        values = [f"{name}={value}" for name, value in command.variables.items()]
-        words = (*values, "/kaniko/executor", *command.words, _CLEANUP)
-        return f"# in {home}/private: {', '.join(sorted(execution.files))}\n{shlex.join(words)}"
+        values = [f"{name}={shlex.quote(value)}" for name, value in command.variables.items()]
+        words = shlex.join(("/kaniko/executor", *command.words, _CLEANUP))
+        text = " ".join((*values, words))
+        return f"# in {home}/private: {', '.join(sorted(execution.files))}\n{text}"
 
     def _inside(self, environment: Environment) -> Inside:
         inside = Inside(environment=environment, root=self._root)

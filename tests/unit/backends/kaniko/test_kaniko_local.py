@@ -278,13 +278,16 @@ def test_the_preview_is_the_executors_command(home: House) -> None:
     execution = Execution(
         image="",
         request=request,
-        command=lambda where: Command(words=("--context", where.context)),
+        command=lambda where: Command(
+            words=("--context", where.context), variables={"A": "two; words"}
+        ),
         files={"Dockerfile": b"secret"},
     )
 
     assert LocalRunner().preview(execution) == (
         "# in /kaniko/buildpush/private: Dockerfile\n"
-        "DOCKER_CONFIG=/kaniko/buildpush/private /kaniko/executor --context dir:///workspace"
+        "DOCKER_CONFIG=/kaniko/buildpush/private A='two; words' /kaniko/executor"
+        " --context dir:///workspace"
         " --cleanup"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Callable
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 _AT_ONCE: Final = 16
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _PROBE_SECONDS: Final = 30.0
 _GC_SECONDS: Final = 300.0
 
@@ -52,6 +54,12 @@ Opener = Callable[[CancelToken], "Cluster"]
 def _positive(_: object, attribute: object, value: float) -> None:
     if not value > 0:
         raise SpecError(f"{getattr(attribute, 'name', '')} must be more than 0 seconds")
+
+
+def _a_namespace(_: object, __: object, value: str) -> None:
+    # It stands in previews, which people paste into a shell.
+    if value and not _NAMESPACE.fullmatch(value):
+        raise SpecError(f"namespace: {value!r} is no name of a namespace")
 
 
 @define(eq=False, kw_only=True)
@@ -64,7 +72,7 @@ class KubernetesRunner:
     With *keep_on_failure* a failed Job and its pod stay for a day, never its Secret.
     """
 
-    namespace: str = ""
+    namespace: str = field(default="", validator=_a_namespace)
     context: str = ""
     kubeconfig: Path | None = None
     pod: PodSettings = field(factory=PodSettings)

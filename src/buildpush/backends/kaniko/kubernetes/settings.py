@@ -252,6 +252,7 @@ class PodSettings:
     env: Mapping[str, str] = field(
         factory=dict[str, str],
         converter=_text,
+        repr=False,
         validator=_pairs(_VARIABLE, None, "a variable's name"),
     )
     env_from_secrets: Mapping[str, SecretKey] = field(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pods_cluster import PlayedCluster
 
+from buildpush.backends.kaniko.kubernetes import KubernetesRunner, PodSettings
 from buildpush.backends.kaniko.kubernetes.api.kinds import EVENTS, JOBS, PODS, Kind
 from buildpush.backends.kaniko.kubernetes.builds import Build, Naming
 from buildpush.backends.kaniko.kubernetes.executing import Executing
@@ -16,7 +17,7 @@ from buildpush.backends.kaniko.kubernetes.settings import RemoteContext
 from buildpush.backends.kaniko.kubernetes.sightings import Lookout
 from buildpush.backends.kaniko.runner import Command, Execution
 from buildpush.dockerfile import parse
-from buildpush.errors import BackendUnavailableError
+from buildpush.errors import BackendUnavailableError, SpecError
 from buildpush.events import ignore
 from buildpush.plan import BuildRequest
 from buildpush.runtime import CancelToken, Run
@@ -107,3 +108,15 @@ class _Nobody:
 
     def finish(self, _: float) -> tuple[()]:
         return ()
+
+
+@pytest.mark.parametrize("namespace", ["x\n---\nkind: Pod", "$(id)", "-n", "a;b", "A", "a" * 64])
+def test_no_namespace_breaks_out_of_a_preview(namespace: str) -> None:
+    """Of its YAML, or of the commands in its comments."""
+    with pytest.raises(SpecError, match="is no name of a namespace"):
+        KubernetesRunner(namespace=namespace)
+
+
+def test_variables_are_not_shown_with_their_values() -> None:
+    """They are no place for secrets, and all the same many hold one."""
+    assert "canary" not in repr(KubernetesRunner(pod=PodSettings(env={"A": "canary"})))
