@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 from attrs import frozen
-from kubernetes_target import IMPOSSIBLE, Stopping, Target
+from kubernetes_running import Stopping
+from kubernetes_target import IMPOSSIBLE, Target
 
 from buildpush.errors import (
     BuildpushError,

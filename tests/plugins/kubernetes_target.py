@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,10 @@ from typing import Any, Final
 
 import pytest
 from attrs import define, field, frozen
+from kubernetes_base import push_base
+from kubernetes_raw import RawApi, open_raw
+from kubernetes_running import Child
 from kubernetes_stub import StubCluster
-from kubernetes_stub.oci import MANIFEST, Name, Registry
 
 from buildpush.backends.kaniko import Flavor, KanikoBackend
 from buildpush.backends.kaniko.kubernetes import KubernetesRunner, PodSettings, StreamedContext
@@ -35,7 +36,7 @@ from buildpush.backends.kaniko.kubernetes.api.kinds import (
     Kind,
 )
 from buildpush.errors import BuildpushError, PermissionDeniedError
-from buildpush.events import Event, TaskLog
+from buildpush.events import TaskLog
 from buildpush.runtime import CancelToken, Environment
 from buildpush.step import BuildAndPushStep
 from buildpush.testing import LocalRegistry, PulledImage, RecordingSink, pull_image
@@ -191,7 +192,7 @@ class Target:
             if self.registry is not None:
                 self._base = Busybox(program).put(self.registry, "base/busybox", "1")
             else:
-                self._base = _push_base(Busybox(program), self.registry_host)
+                self._base = push_base(Busybox(program), self.registry_host)
         return self._base
 
     def context(self, dockerfile: str, files: Mapping[str, bytes | str] | None = None) -> Path:
@@ -334,6 +335,10 @@ class Target:
                     self._observer.delete(kind, found["metadata"]["name"], grace=0)
         self._observer.close()
 
+    def raw(self) -> contextlib.AbstractContextManager[RawApi]:
+        """Requests as they are, without buildpush."""
+        return open_raw(self.kubeconfig, self.namespace)
+
     # --- a client of its own ---
 
     @contextlib.contextmanager
@@ -369,80 +374,6 @@ class Target:
             process.stdout.close()
 
 
-@define(eq=False)
-class Child:
-    """A client process, and what it has said."""
-
-    process: subprocess.Popen[str]
-    lines: list[dict[str, Any]] = field(factory=list)
-    reader: threading.Thread = field(init=False)
-    _changed: threading.Condition = field(factory=threading.Condition)
-
-    def __attrs_post_init__(self) -> None:
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._changed:
-                self.lines.append(json.loads(line))
-                self._changed.notify_all()
-        with self._changed:
-            self.lines.append({"event": "end"})
-            self._changed.notify_all()
-
-    def until(self, test: Callable[[dict[str, Any]], bool], *, seconds: float = 120.0) -> Any:
-        """The first line for which *test* is true."""
-        with self._changed:
-            found: list[dict[str, Any]] = []
-
-            def look() -> bool:
-                found[:] = [line for line in self.lines if test(line)]
-                return bool(found) or self.lines[-1:] == [{"event": "end"}]
-
-            self._changed.wait_for(look, seconds)
-        assert found, f"it never said that; it said {self.lines[-5:]}"
-        return found[0]
-
-
-@define(eq=False)
-class Stopping:
-    """Runs a step in a thread, and stops it when something is seen."""
-
-    step: BuildAndPushStep
-    cancel: CancelToken = field(factory=CancelToken)
-    sink: RecordingSink = field(factory=RecordingSink)
-    error: BaseException | None = None
-
-    def run(
-        self, when: Callable[[Event], bool], act: Callable[[], None], *, within: float
-    ) -> BaseException | None:
-        """Run; *act* once *when* is true of an event. The error it ended with."""
-        seen = threading.Event()
-
-        def listen(event: Event) -> None:
-            self.sink(event)
-            if not seen.is_set() and when(event):
-                seen.set()
-
-        def work() -> None:
-            try:
-                self.step.run(on_event=listen, cancel=self.cancel)
-            except BaseException as error:  # noqa: BLE001 - the test looks at it
-                self.error = error
-            finally:
-                seen.set()
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        assert seen.wait(240), "it never came so far"
-        act()
-        thread.join(within)
-        assert not thread.is_alive(), f"still running {within:g} s after it was stopped"
-        return self.error
-
-
 def lines(sink: RecordingSink, pattern: str) -> list[str]:
     """The lines of output that match *pattern*."""
     return [e.line for e in sink.of(TaskLog) if re.fullmatch(pattern, e.line)]
@@ -459,20 +390,3 @@ def _is_there(cluster: Cluster, kind: Kind, name: str) -> bool:
 def _quota_is_known(cluster: Cluster) -> bool:
     found: Any = cluster.get(QUOTAS, "none")
     return bool(found.get("status", {}).get("hard"))
-
-
-def _push_base(busybox: Busybox, host: str) -> str:
-    """Put the base image into a registry that is not ours."""
-    with LocalRegistry() as here:
-        name = Name.parse(busybox.put(here, "base/busybox", "1"))
-        source, target = Registry(name.host), Registry(host)
-        there = Name(host, "buildpush-tests/busybox", "1")
-        data = here.manifest("base/busybox", "1")
-        assert data is not None
-        manifest = json.loads(data)
-        for entry in (manifest["config"], *manifest["layers"]):
-            target.put_blob(there, entry["digest"], source.blob(name, entry["digest"]))
-        target.put_manifest(there, data, manifest.get("mediaType") or MANIFEST)
-        source.close()
-        target.close()
-    return f"{host}/buildpush-tests/busybox:1"

@@ -318,7 +318,11 @@ def _numbers(active: list[Object], pods: list[Object], failed: int, succeeded: i
 
 def _disown(found: Object, uid: str) -> None:
     meta = found["metadata"]
-    meta["ownerReferences"] = [o for o in meta["ownerReferences"] if o["uid"] != uid]
+    left = [o for o in meta["ownerReferences"] if o["uid"] != uid]
+    if left:
+        meta["ownerReferences"] = left
+    else:
+        del meta["ownerReferences"]
 
 
 def _blocks(found: Object, uid: str) -> bool:

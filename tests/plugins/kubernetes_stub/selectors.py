@@ -39,7 +39,7 @@ def _label(part: str) -> Test:
         if how == "in":
             return lambda found: of(found).get(key) in values
         return lambda found: of(found).get(key) not in values
-    if match := re.fullmatch(r"([^=!\s]+)\s*(==|=|!=)\s*(\S*)", part):
+    if match := re.fullmatch(r"([^=!\s]+)\s*(==|=|!=)\s*([^=!\s]*)", part):
         key, how, value = match.groups()
         if how == "!=":
             return lambda found: of(found).get(key) != value

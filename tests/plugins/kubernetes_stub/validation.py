@@ -124,6 +124,7 @@ def _job(made: Mapping[str, Any]) -> Iterator[Cause]:
         if spec.get(name, 0) < 0:
             yield _bad(f"spec.{name}", spec[name], "must be greater than or equal to 0")
     template = spec.get("template") or {}
+    yield from _label("spec.template.labels", made["metadata"].get("name", ""))
     for key, value in ((template.get("metadata") or {}).get("labels") or {}).items():
         yield from _qualified("spec.template.labels", key)
         yield from _label("spec.template.labels", value)
