@@ -19,7 +19,7 @@ from ....runtime import CancelToken, Deadline, Run
 from ...engine.command import Translator
 from ..runner import Ending
 from .api.client import Cluster
-from .api.kinds import JOBS, SECRETS
+from .api.kinds import JOBS, SECRETS, as_object
 from .builds import Build, Naming, places
 from .clearing import CLEARING_SECONDS, clear
 from .contexts import send
@@ -94,8 +94,7 @@ class Executing:
     def _make(self, cluster: Cluster, build: Build, manifest: dict[str, Any]) -> None:
         """The Job, then its Secret: the pod waits for that, and it goes with the Job."""
         made = cluster.create(JOBS, manifest)
-        metadata: Any = made.get("metadata")
-        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        uid = (as_object(made.get("metadata")) or {}).get("uid")
         if not uid or not isinstance(uid, str):
             # A Secret that nobody owned would stay for ever.
             raise BackendUnavailableError(

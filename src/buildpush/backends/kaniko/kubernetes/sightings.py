@@ -15,7 +15,7 @@ from ....errors import AuthError, BackendUnavailableError, BuildpushError
 from ....runtime import CancelToken
 from .api.client import Change, Cluster
 from .api.failures import Gone
-from .api.kinds import EVENTS, JOBS, PODS, Kind
+from .api.kinds import EVENTS, JOBS, PODS, Kind, as_object
 from .builds import CLIENT_LABEL, JOB_LABEL
 from .judging import Seen, Thing, judge
 
@@ -312,5 +312,4 @@ class _Watching:
 
 
 def _uid(thing: Any) -> str:
-    metadata = thing.get("metadata")
-    return str(metadata.get("uid", "")) if isinstance(metadata, dict) else ""
+    return str((as_object(thing.get("metadata")) or {}).get("uid", ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -33,9 +33,9 @@ def read_yaml(data: bytes) -> object:
 
 
 def _read(data: bytes) -> object:
-    loader = yaml.SafeLoader(data)
+    loader: Any = yaml.SafeLoader(data)
     try:
-        node = loader.get_single_node()
+        node: yaml.Node | None = loader.get_single_node()
         if node is None:
             return None
         sizes: dict[int, int] = {}
