@@ -327,13 +327,12 @@ class Target:
 
     def close(self) -> None:
         """Hang up, and remove what a failed test may have left."""
-        if self._observer is None:
-            return
         with contextlib.suppress(BuildpushError):
             for kind in (JOBS, SECRETS, PODS):
                 for found in self.objects(kind):
-                    self._observer.delete(kind, found["metadata"]["name"], grace=0)
-        self._observer.close()
+                    self.observer.delete(kind, found["metadata"]["name"], grace=0)
+        if self._observer is not None:
+            self._observer.close()
 
     def raw(self) -> contextlib.AbstractContextManager[RawApi]:
         """Requests as they are, without buildpush."""
