@@ -16,10 +16,10 @@ from attrs import evolve, fields
 from pydantic_core import PydanticUndefined
 
 from buildpush import dockerfile
-from buildpush.backends.kaniko.argv import command
-from buildpush.backends.kaniko.asked import refuse_settings
-from buildpush.backends.kaniko.flavors import Executor, Flavor, features_of
-from buildpush.backends.kaniko.options import GitOptions, KanikoOptions
+from buildpush.backends.kaniko.executor.argv import command
+from buildpush.backends.kaniko.executor.asked import refuse_settings
+from buildpush.backends.kaniko.executor.flavors import Executor, Flavor, features_of
+from buildpush.backends.kaniko.executor.options import GitOptions, KanikoOptions
 from buildpush.backends.kaniko.runner import Places
 from buildpush.errors import UnsupportedFeatureError
 from buildpush.plan import BuildRequest, Cache, Feature

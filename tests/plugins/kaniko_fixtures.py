@@ -18,10 +18,10 @@ import pytest
 from attrs import frozen
 from engine_fixtures import DockerEngine
 
-from buildpush.backends.kaniko.argv import command, private_files
-from buildpush.backends.kaniko.flavors import Executor as KanikoVersion
-from buildpush.backends.kaniko.flavors import Flavor, guess
-from buildpush.backends.kaniko.options import KanikoOptions
+from buildpush.backends.kaniko.executor.argv import command, private_files
+from buildpush.backends.kaniko.executor.flavors import Executor as KanikoVersion
+from buildpush.backends.kaniko.executor.flavors import Flavor, guess
+from buildpush.backends.kaniko.executor.options import KanikoOptions
 from buildpush.backends.kaniko.runner import Execution
 from buildpush.dockerfile import parse
 from buildpush.plan import BuildRequest, Delivery

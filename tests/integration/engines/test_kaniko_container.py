@@ -20,9 +20,9 @@ from engine_fixtures import DockerEngine
 from kaniko_fixtures import KanikoImage, execution
 
 from buildpush.backends.kaniko.container import ContainerRunner
-from buildpush.backends.kaniko.flavors import features_of, guess
+from buildpush.backends.kaniko.executor.flavors import features_of, guess
+from buildpush.backends.kaniko.output.translate import KanikoOutput
 from buildpush.backends.kaniko.runner import Ending
-from buildpush.backends.kaniko.translate import KanikoOutput
 from buildpush.errors import BackendUnavailableError, PlanError, StepCancelledError
 from buildpush.events import Event, TaskLog, TaskStarted
 from buildpush.oci import ImageReference

@@ -30,7 +30,7 @@ from pathlib import Path
 from kaniko_fixtures import execution
 from buildpush.auth import Chain
 from buildpush.backends.kaniko.local import LocalRunner
-from buildpush.backends.kaniko.translate import KanikoOutput
+from buildpush.backends.kaniko.output.translate import KanikoOutput
 from buildpush.errors import BuildpushError
 from buildpush.oci import ImageReference
 from buildpush.oci.layout import Layout

@@ -135,7 +135,7 @@ def test_doctor_tells_of_every_backend(capsys: pytest.CaptureFixture[str]) -> No
     assert "native" in out
     assert "    RUN is executed in " in out
     assert "buildah: not here: buildah is not installed" in out
-    assert "kaniko: not here: backend 'kaniko' is not part of this installation" in out
+    assert "kaniko: not here: no kaniko image is chosen" in out
 
 
 @pytest.mark.usefixtures("no_engines")

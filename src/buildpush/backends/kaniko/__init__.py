@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
 
@@ -12,14 +12,48 @@ from ...errors import BackendUnavailableError
 from ...plan import Artifact, BuildRequest, Capabilities, Feature
 from ...runtime import Environment, Run
 from .. import Sweeping
-from .flavors import Flavor, features_of, guess
-from .options import KanikoOptions
+from .executor.flavors import Flavor, features_of, guess
+from .executor.options import KanikoOptions
 from .runner import Runner
 
 if TYPE_CHECKING:
     from .building import Kaniko
+    from .container import ContainerRunner as ContainerRunner
+    from .executor.options import GitOptions as GitOptions
+    from .kubernetes import KubernetesRunner as KubernetesRunner
+    from .kubernetes import PodSettings as PodSettings
+    from .local import LocalRunner as LocalRunner
 
-__all__ = ["Flavor", "KanikoBackend", "KanikoOptions", "Runner"]
+__all__ = [
+    "ContainerRunner",
+    "Flavor",
+    "GitOptions",
+    "KanikoBackend",
+    "KanikoOptions",
+    "KubernetesRunner",
+    "LocalRunner",
+    "PodSettings",
+    "Runner",
+]
+
+_HOMES: Final = {
+    "ContainerRunner": "container",
+    "GitOptions": "executor.options",
+    "KubernetesRunner": "kubernetes",
+    "LocalRunner": "local",
+    "PodSettings": "kubernetes",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a runner when it is first asked for (PEP 562): most builds need one of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value
+
 
 _ARCHIVED = "gcr.io/kaniko-project/"
 
@@ -30,11 +64,10 @@ class KanikoBackend:
 
     *image* is the executor's image, best by digest; without it, BUILDPUSH_KANIKO_IMAGE. There is
     no default: Google's is archived, and which fork to trust is the caller's to say. *runner* is
-    a `ContainerRunner` (in ``buildpush.backends.kaniko.container``), a `KubernetesRunner`
-    (``.kubernetes``) or a `LocalRunner` (``.local``); without it, what BUILDPUSH_KANIKO_RUNNER
-    names, else what fits where we are. *flavor* (else BUILDPUSH_KANIKO_FLAVOR) and *version* say
-    what is in the image where neither its name nor the executor tells. *options* are kaniko's own
-    settings, beyond the step's.
+    a `ContainerRunner`, a `KubernetesRunner` or a `LocalRunner`; without it, what
+    BUILDPUSH_KANIKO_RUNNER names, else what fits where we are. *flavor* (else
+    BUILDPUSH_KANIKO_FLAVOR) and *version* say what is in the image where neither its name nor the
+    executor tells. *options* are kaniko's own settings, beyond the step's.
     """
 
     image: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
@@ -25,15 +25,15 @@ from ...plan.annotations import Annotations
 from ...runtime import CancelToken, Run
 from ..engine.exported import adopt
 from ..registries import open_registry, reach_required_caches
-from .argv import command, private_files
 from .credentials import config_json
-from .failures import build_error, require_cache
-from .flavors import Executor
+from .executor.argv import command, private_files
+from .executor.flavors import Executor
+from .executor.options import KanikoOptions
+from .executor.refusals import refuse
 from .joining import Built, join, put_index
-from .options import KanikoOptions
-from .refusals import refuse
+from .output.failures import build_error, require_cache
+from .output.translate import KanikoOutput
 from .runner import Ending, Execution, Found, Runner
-from .translate import KanikoOutput
 
 __all__ = ["Building", "Kaniko", "previews"]
 
@@ -188,7 +188,7 @@ class Building:
 
 
 @contextmanager
-def _together(run: Run) -> Iterator[Run]:
+def _together(run: Run) -> Generator[Run]:
     """A run whose cancel ends with *run*'s, and can be flipped without it."""
     token = CancelToken()
     undo = run.cancel.on_cancel(lambda: token.cancel(_reason(run.cancel)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...errors import BackendUnavailableError, SpecError
 from ...runtime import Environment
-from .flavors import Flavor
+from .executor.flavors import Flavor
 
 if TYPE_CHECKING:
     from .runner import Runner

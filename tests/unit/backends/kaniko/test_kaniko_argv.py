@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from buildpush.backends.kaniko.argv import cache_repository, command, is_free, private_files
-from buildpush.backends.kaniko.flavors import Executor, Flavor
-from buildpush.backends.kaniko.options import GitOptions, KanikoOptions
+from buildpush.backends.kaniko.executor.argv import (
+    cache_repository,
+    command,
+    is_free,
+    private_files,
+)
+from buildpush.backends.kaniko.executor.flavors import Executor, Flavor
+from buildpush.backends.kaniko.executor.options import GitOptions, KanikoOptions
 from buildpush.backends.kaniko.runner import Command, Places
 from buildpush.dockerfile import parse
 from buildpush.errors import SpecError

@@ -15,7 +15,7 @@ from buildpush import BuildAndPushStep
 from buildpush.auth import Chain, Credential, StaticKeychain
 from buildpush.backends.engine.command import Translator
 from buildpush.backends.kaniko import Flavor, KanikoBackend
-from buildpush.backends.kaniko.flavors import saying
+from buildpush.backends.kaniko.executor.flavors import saying
 from buildpush.backends.kaniko.runner import Ending, Execution, Found, Places
 from buildpush.errors import (
     BackendUnavailableError,

@@ -8,7 +8,7 @@ import pytest
 
 from buildpush.backends.kaniko import choosing
 from buildpush.backends.kaniko.choosing import choose_flavor, choose_image, choose_runner
-from buildpush.backends.kaniko.flavors import Flavor
+from buildpush.backends.kaniko.executor.flavors import Flavor
 from buildpush.errors import BackendUnavailableError, SpecError
 from buildpush.runtime import Environment
 

@@ -16,7 +16,7 @@ import pytest
 from attrs import evolve
 
 from buildpush.backends.kaniko.container import ContainerRunner
-from buildpush.backends.kaniko.creation import (
+from buildpush.backends.kaniko.container.creation import (
     Shape,
     compressed,
     environment_of,
@@ -24,7 +24,7 @@ from buildpush.backends.kaniko.creation import (
     options,
     places,
 )
-from buildpush.backends.kaniko.engines import Engine, addressed, find, in_container
+from buildpush.backends.kaniko.container.engines import Engine, addressed, find, in_container
 from buildpush.backends.kaniko.runner import Command, Ending, Execution, Places, Runner
 from buildpush.dockerfile import parse
 from buildpush.errors import (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.kaniko.failures import build_error
+from buildpush.backends.kaniko.output.failures import build_error
+from buildpush.backends.kaniko.output.translate import KanikoOutput
 from buildpush.backends.kaniko.runner import Cause, Ending
-from buildpush.backends.kaniko.translate import KanikoOutput
 from buildpush.dockerfile import parse
 from buildpush.errors import (
     AuthError,

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from buildpush.backends.kaniko.featureflags import SINCE, chosen
-from buildpush.backends.kaniko.flavors import Executor, Flavor, features_of, guess, parse_version
+from buildpush.backends.kaniko.executor.featureflags import SINCE, chosen
+from buildpush.backends.kaniko.executor.flavors import (
+    Executor,
+    Flavor,
+    features_of,
+    guess,
+    parse_version,
+)
 from buildpush.errors import SpecError
 from buildpush.plan import Feature
 

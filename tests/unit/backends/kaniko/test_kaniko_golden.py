@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from buildpush.backends.kaniko.failures import build_error
+from buildpush.backends.kaniko.output.failures import build_error
+from buildpush.backends.kaniko.output.translate import KanikoOutput
 from buildpush.backends.kaniko.runner import Ending
-from buildpush.backends.kaniko.translate import KanikoOutput
 from buildpush.dockerfile import parse
 from buildpush.dockerfile.instructions import Dockerfile
 from buildpush.errors import BuildpushError, DockerfileError

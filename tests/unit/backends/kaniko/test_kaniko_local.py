@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from buildpush.backends.kaniko.inside import Inside
+from buildpush.backends.kaniko.container.watching import Memory
 from buildpush.backends.kaniko.local import LocalRunner
+from buildpush.backends.kaniko.local.inside import Inside
 from buildpush.backends.kaniko.runner import Command, Ending, Execution, Runner
-from buildpush.backends.kaniko.watching import Memory
 from buildpush.dockerfile import parse
 from buildpush.errors import BackendUnavailableError, StepCancelledError
 from buildpush.events import Event
@@ -199,7 +199,7 @@ def test_a_user_who_may_not_write_there_is_told(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The executor would say it late, and in its own words."""
-    monkeypatch.setattr("buildpush.backends.kaniko.inside._writable", lambda _: False)
+    monkeypatch.setattr("buildpush.backends.kaniko.local.inside._writable", lambda _: False)
 
     with pytest.raises(BackendUnavailableError, match="may not write to"):
         home.execute()

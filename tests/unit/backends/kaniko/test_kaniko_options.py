@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.kaniko.options import GitOptions, KanikoOptions
+from buildpush.backends.kaniko.executor.options import GitOptions, KanikoOptions
 from buildpush.errors import SpecError
 
 

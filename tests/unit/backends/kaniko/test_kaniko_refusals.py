@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from buildpush.backends.kaniko.flavors import Executor, Flavor
-from buildpush.backends.kaniko.options import GitOptions, KanikoOptions
-from buildpush.backends.kaniko.refusals import refuse
+from buildpush.backends.kaniko.executor.flavors import Executor, Flavor
+from buildpush.backends.kaniko.executor.options import GitOptions, KanikoOptions
+from buildpush.backends.kaniko.executor.refusals import refuse
 from buildpush.dockerfile import parse
 from buildpush.errors import SourceEvidence, UnsupportedFeatureError
 from buildpush.oci import Platform

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.backends.kaniko.translate import KanikoOutput
+from buildpush.backends.kaniko.output.translate import KanikoOutput
 from buildpush.dockerfile import parse
 from buildpush.events import Event, Stream, TaskFinished, TaskLog, TaskStarted, Warned
 from buildpush.plan import BuildRequest

@@ -12,7 +12,7 @@ from ....oci import ImageReference
 from ....plan import Feature
 from ....runtime import Environment
 from ....runtime.environment import make_private
-from ..flavors import saying
+from ..executor.flavors import saying
 from .api.client import Cluster
 from .api.failures import NotStarted, NotThere
 from .api.kinds import JOBS

@@ -15,8 +15,8 @@ from typing import Final
 
 from attrs import frozen
 
-from ...errors import BackendUnavailableError
-from ...runtime import Environment
+from ....errors import BackendUnavailableError
+from ....runtime import Environment
 
 __all__ = ["Inside"]
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from ...dockerfile.instructions import Instruction, Lines
-from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted, Warned
-from ...plan import BuildRequest
+from ....dockerfile.instructions import Instruction, Lines
+from ....events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted, Warned
+from ....plan import BuildRequest
 from .positions import Position
 
 __all__ = ["KanikoOutput"]

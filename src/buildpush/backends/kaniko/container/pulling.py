@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ...errors import BackendUnavailableError
-from ...events import Stream
-from ...runtime.environment import make_private
-from ...runtime.process import Completed, run_command
+from ....errors import BackendUnavailableError
+from ....events import Stream
+from ....runtime.environment import make_private
+from ....runtime.process import Completed, run_command
+from ..executor.flavors import saying
 from .creation import EXECUTOR
 from .desk import Desk, last_words
-from .flavors import saying
 
 __all__ = ["bring", "version_of"]
 

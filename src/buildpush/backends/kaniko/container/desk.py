@@ -10,11 +10,11 @@ from typing import Final
 
 from attrs import define, field
 
-from ...errors import BackendUnavailableError
-from ...events import ignore
-from ...runtime import CancelToken, Environment, Run
-from ...runtime.process import Completed, run_command
-from ..engine.command import question
+from ....errors import BackendUnavailableError
+from ....events import ignore
+from ....runtime import CancelToken, Environment, Run
+from ....runtime.process import Completed, run_command
+from ...engine.command import question
 from .creation import CREATED, LABELS, PREFIX
 from .engines import Engine, addressed
 

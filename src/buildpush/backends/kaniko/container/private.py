@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...runtime.environment import make_private
+from ....runtime.environment import make_private
 
 __all__ = ["write_private"]
 

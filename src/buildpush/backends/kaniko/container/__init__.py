@@ -12,18 +12,18 @@ from typing import Final, Literal
 
 from attrs import define, field
 
-from ...errors import PlanError, UnsupportedFeatureError
-from ...oci import Platform
-from ...plan import BuildRequest, Feature
-from ...runtime import Environment, Run
-from ..engine.command import Translator
-from ..engine.conflicts import wants
+from ....errors import PlanError, UnsupportedFeatureError
+from ....oci import Platform
+from ....plan import BuildRequest, Feature
+from ....runtime import Environment, Run
+from ...engine.command import Translator
+from ...engine.conflicts import wants
+from ..runner import Ending, Execution, Found
 from .box import Box
 from .creation import CREATED, LABELS, PREFIX, RUN, Shape, options, places, told
 from .desk import Desk, quiet_desk
 from .engines import Engine, addressed, find
 from .pulling import bring, version_of
-from .runner import Ending, Execution, Found
 
 __all__ = ["ContainerRunner"]
 
@@ -175,7 +175,7 @@ class ContainerRunner:
 
 def _loopback_hosts(request: BuildRequest) -> tuple[str, ...]:
     """The registries on this machine's loopback that the executor itself would speak to."""
-    from ...registry.endpoints import is_loopback
+    from ....registry.endpoints import is_loopback
 
     hosts = [want.repository.host for want in wants(request, Platform.host())]
     hosts += [mirror.partition("/")[0] for mirror in request.mirrors.values()]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ...errors import UnsupportedFeatureError
-from ...plan import BuildRequest
+from ....errors import UnsupportedFeatureError
+from ....plan import BuildRequest
 from .argv import cache_repository, target_name
 from .featureflags import NEWEST, SINCE
 from .flavors import Executor, Flavor, Version, newer

@@ -8,11 +8,11 @@ from typing import Final
 
 from attrs import frozen
 
-from ...dockerfile.faults import evidence_of
-from ...dockerfile.instructions import Lines
-from ...errors import BuildpushError, CommandEvidence, Evidence, SourceEvidence
-from ...plan import BuildRequest
-from .runner import Ending
+from ....dockerfile.faults import evidence_of
+from ....dockerfile.instructions import Lines
+from ....errors import BuildpushError, CommandEvidence, Evidence, SourceEvidence
+from ....plan import BuildRequest
+from ..runner import Ending
 from .translate import KanikoOutput
 
 __all__ = ["EXIT", "NO_ROOM", "REMOTE", "ROOM", "SIGNAL", "Failure"]

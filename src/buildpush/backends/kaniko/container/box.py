@@ -12,11 +12,12 @@ from typing import Final
 
 from attrs import define, evolve, field
 
-from ...dockerfile.ignore import IgnoreRules
-from ...errors import BackendUnavailableError, BuildError, PlanError
-from ...runtime.process import Completed
-from ..engine.command import Translator, converse
-from ..engine.context import Context
+from ....dockerfile.ignore import IgnoreRules
+from ....errors import BackendUnavailableError, BuildError, PlanError
+from ....runtime.process import Completed
+from ...engine.command import Translator, converse
+from ...engine.context import Context
+from ..runner import Command, Ending, Execution
 from .creation import (
     OUT,
     ROOT,
@@ -30,7 +31,6 @@ from .creation import (
 )
 from .desk import Desk, last_words
 from .private import write_private
-from .runner import Command, Ending, Execution
 
 __all__ = ["Box", "is_as_sent"]
 

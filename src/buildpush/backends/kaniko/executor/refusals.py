@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from ...dockerfile.faults import evidence_of
-from ...errors import UnsupportedFeatureError
-from ...oci import Platform
-from ...plan import BuildRequest
+from ....dockerfile.faults import evidence_of
+from ....errors import UnsupportedFeatureError
+from ....oci import Platform
+from ....plan import BuildRequest
 from .asked import refuse_settings
 from .flavors import Executor, newer
 from .options import KanikoOptions

@@ -12,15 +12,15 @@ from typing import Final, Literal
 
 from attrs import frozen
 
-from ...errors import BackendUnavailableError, SpecError
-from ...events import ignore
-from ...oci import Platform
-from ...runtime import CancelToken, Environment, Run
-from ...runtime.platforms import runnable
-from ...runtime.process import Completed
-from ..engine.command import question
-from ..engine.endpoints import Endpoint, current
-from ..engine.folder import client_folder
+from ....errors import BackendUnavailableError, SpecError
+from ....events import ignore
+from ....oci import Platform
+from ....runtime import CancelToken, Environment, Run
+from ....runtime.platforms import runnable
+from ....runtime.process import Completed
+from ...engine.command import question
+from ...engine.endpoints import Endpoint, current
+from ...engine.folder import client_folder
 
 __all__ = ["KINDS", "Engine", "Kind", "addressed", "find"]
 

@@ -10,9 +10,9 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from ...oci.tar import END, Entry, pack, padding
-from ...plan import BuildRequest
-from .runner import Command, Execution, Places
+from ....oci.tar import END, Entry, pack, padding
+from ....plan import BuildRequest
+from ..runner import Command, Execution, Places
 
 __all__ = [
     "EXECUTOR",

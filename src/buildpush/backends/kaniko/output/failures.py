@@ -11,8 +11,8 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from ...dockerfile.instructions import Add, Copy, Lines
-from ...errors import (
+from ....dockerfile.instructions import Add, Copy, Lines
+from ....errors import (
     AuthError,
     BuildError,
     BuildpushError,
@@ -21,12 +21,12 @@ from ...errors import (
     Evidence,
     RegistryError,
 )
-from ...plan import BuildRequest
-from ..buildkit.refusals import registry_error
-from ..engine.hints import after_run
+from ....plan import BuildRequest
+from ...buildkit.refusals import registry_error
+from ...engine.hints import after_run
+from ..runner import Ending
 from .account import EXIT, NO_ROOM, REMOTE, ROOM, SIGNAL, Failure
 from .endings import disk_full, out_of_memory, stopped, unable_to_work, unknown_argument
-from .runner import Ending
 from .translate import KanikoOutput
 
 __all__ = ["build_error", "require_cache"]

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, get_args
 
 from attrs import Attribute, field, fields, frozen
 
-from ...errors import SpecError
-from ...spec.quantities import parse_duration
+from ....errors import SpecError
+from ....spec.quantities import parse_duration
 
 __all__ = ["GitOptions", "KanikoOptions"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from ...dockerfile.instructions import Instruction, Label, OnBuild, Stage
-from ...dockerfile.stages import Resolution, resolve
-from ...oci import Platform
-from ...plan import BuildRequest
+from ....dockerfile.instructions import Instruction, Label, OnBuild, Stage
+from ....dockerfile.stages import Resolution, resolve
+from ....oci import Platform
+from ....plan import BuildRequest
 from .flavors import Executor
 
 __all__ = ["dockerfile", "labels_again", "needed", "resolution"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ...dockerfile.instructions import Add, Copy, Instruction, Workdir
-from ...plan import BuildRequest
+from ....dockerfile.instructions import Add, Copy, Instruction, Workdir
+from ....plan import BuildRequest
 from .flavors import Executor, Flavor, Version
 from .handover import needed, resolution
 

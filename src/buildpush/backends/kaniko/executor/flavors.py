@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
-from ...errors import SpecError
-from ...plan import Feature
+from ....errors import SpecError
+from ....plan import Feature
 
 __all__ = [
     "Executor",

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import Final
 
-from ...errors import (
+from ....errors import (
     BackendUnavailableError,
     BuildError,
     BuildpushError,

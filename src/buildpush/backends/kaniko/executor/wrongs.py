@@ -9,8 +9,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from ...dockerfile.features import remote_kind
-from ...dockerfile.instructions import (
+from ....dockerfile.features import remote_kind
+from ....dockerfile.instructions import (
     Add,
     Arg,
     Cmd,
@@ -28,10 +28,10 @@ from ...dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from ...dockerfile.resolution import ResolvedStage
-from ...dockerfile.words import expand_word
-from ...oci import Platform
-from ...plan import BuildRequest
+from ....dockerfile.resolution import ResolvedStage
+from ....dockerfile.words import expand_word
+from ....oci import Platform
+from ....plan import BuildRequest
 from .flavors import Executor, Flavor, Version, newer
 from .handover import resolution
 

@@ -13,14 +13,14 @@ from typing import Final
 
 from attrs import frozen
 
-from ...errors import SpecError
-from ...oci import ImageReference, Platform
-from ...plan import BuildRequest, Delivery
+from ....errors import SpecError
+from ....oci import ImageReference, Platform
+from ....plan import BuildRequest, Delivery
+from ..runner import Command, Places
 from .featureflags import chosen
 from .flavors import Executor
 from .handover import dockerfile, resolution
 from .options import KanikoOptions
-from .runner import Command, Places
 from .stale import KEYS_ARE_WHOLE, stale
 
 __all__ = ["CERTIFICATES", "SECRETS", "cache_repository", "command", "is_free", "private_files"]

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import define, field
 
-from ...dockerfile.instructions import Dockerfile, Instruction, Lines, Maintainer, Stage
+from ....dockerfile.instructions import Dockerfile, Instruction, Lines, Maintainer, Stage
 
 __all__ = ["Position"]
 

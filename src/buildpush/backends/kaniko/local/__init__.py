@@ -16,22 +16,22 @@ from typing import Final
 
 from attrs import define, field
 
-from ...dockerfile.ignore import IgnoreRules
-from ...errors import BackendUnavailableError
-from ...oci import Platform
-from ...plan import Feature
-from ...runtime import Environment, Run
-from ...runtime.environment import make_private
-from ...runtime.platforms import runnable
-from ..engine.command import Translator, converse, question
-from ..engine.context import Context
-from .box import is_as_sent
-from .creation import STREAM, compressed, told
-from .flavors import saying
+from ....dockerfile.ignore import IgnoreRules
+from ....errors import BackendUnavailableError
+from ....oci import Platform
+from ....plan import Feature
+from ....runtime import Environment, Run
+from ....runtime.environment import make_private
+from ....runtime.platforms import runnable
+from ...engine.command import Translator, converse, question
+from ...engine.context import Context
+from ..container.box import is_as_sent
+from ..container.creation import STREAM, compressed, told
+from ..container.private import write_private
+from ..container.watching import Memory
+from ..executor.flavors import saying
+from ..runner import Command, Ending, Execution, Found, Places
 from .inside import Inside
-from .private import write_private
-from .runner import Command, Ending, Execution, Found, Places
-from .watching import Memory
 
 __all__ = ["LocalRunner"]
 

@@ -1,0 +1,1 @@
+"""What kaniko's executor writes: events while it runs, and what its failures mean."""
