@@ -35,7 +35,8 @@ class Context:
 
     *extras* take the place of files of the same name. Everything belongs to the user *owner*
     and the group root. With *root*, an entry for the folder itself comes first, for engines that
-    copy the mode of what they unpack into.
+    copy the mode of what they unpack into. Without *pipes*, a pipe is a `SpecError`: for engines
+    that would read it, and wait for ever.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Context:
     extras: tuple[Extra, ...] = field(default=())
     owner: int = 0
     root: bool = False
+    pipes: bool = True
 
     def stream(self) -> Iterator[bytes]:
         """The tar, in pieces of some 100 KiB; it can be asked for again.
@@ -137,6 +139,11 @@ class Context:
         kind = _kind(status.st_mode)
         if kind is None:
             return None
+        if kind == "fifo" and not self.pipes:
+            raise SpecError(
+                f"context: {path} is a pipe, and whoever reads it would wait for ever",
+                hint=f"name it in {_IGNORE}",
+            )
         return Entry(
             name=name,
             kind=kind,

@@ -1,7 +1,8 @@
-"""A context that somebody changes while it is sent never brings what lies outside of it."""
+"""What a context brings: nothing from outside of it, and no pipes where they would be read."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from buildpush.backends.engine.context import Context
 from buildpush.dockerfile.ignore import IgnoreRules
-from buildpush.errors import BuildError
+from buildpush.errors import BuildError, SpecError
 
 LARGE = 1 << 20
 
@@ -65,3 +66,15 @@ def test_a_context_may_be_a_link_itself(tmp_path: Path) -> None:
     context = Context(folder=tmp_path / "link", rules=IgnoreRules())
 
     assert b"FOUND" in b"".join(context.stream())
+
+
+@pytest.mark.parametrize("ask", ["size", "stream"])
+def test_a_pipe_is_refused_where_it_would_be_read(ask: str, tmp_path: Path) -> None:
+    """Before anything is sent: kaniko opens it, and waits for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    context = Context(folder=tmp_path, rules=IgnoreRules(), pipes=False)
+    allowed = Context(folder=tmp_path, rules=IgnoreRules())
+
+    with pytest.raises(SpecError, match="pipe is a pipe"):
+        b"".join(context.stream()) if ask == "stream" else context.size()
+    assert len(b"".join(allowed.stream())) == allowed.size()

@@ -31,7 +31,7 @@ _CUT_SHORT: Final = re.compile(r"short read|unexpected end of file", re.IGNORECA
 def context_of(request: BuildRequest) -> Context:
     """What is to be sent: the folder without what its ignore file names."""
     rules = IgnoreRules.read(request.context, request.dockerfile_path)
-    return Context(folder=request.context, rules=rules, root=True)
+    return Context(folder=request.context, rules=rules, root=True, pipes=False)
 
 
 @define(eq=False)
