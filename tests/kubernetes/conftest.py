@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from kubernetes_raw import BUSYBOX, RawApi, open_raw
 from kubernetes_stub import Node, StubCluster, missing
 from kubernetes_target import PASSWORD, STUB_IMAGE, USER, Given, Target, flavor_of
 
@@ -129,6 +132,45 @@ def _version(request: pytest.FixtureRequest) -> str:
         return "1.28.3"
     found: str = request.getfixturevalue("kaniko_version")
     return found
+
+
+@pytest.fixture
+def shells(request: pytest.FixtureRequest, target: Target) -> None:
+    """Skip where the nodes cannot pull an image with a shell; found out once."""
+    if target.is_real and (said := request.getfixturevalue("no_shells")):
+        pytest.skip(said)
+
+
+@pytest.fixture(scope="session")
+def no_shells() -> str:
+    """Why no shell can be run in the real cluster, empty where one can."""
+    kubeconfig = Path(_GIVEN.kubeconfig.split(":")[0])
+    name = f"buildpush-tests-{secrets.token_hex(4)}"
+    image = _GIVEN.context_image or BUSYBOX
+    container = {"name": "main", "image": image, "command": ["true"],
+                 "imagePullPolicy": "IfNotPresent"}  # fmt: skip
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    with open_raw(kubeconfig, _GIVEN.namespace) as api:
+        api.post("pods", {"metadata": {"name": name}, "spec": spec}).raise_for_status()
+        try:
+            return _whether_it_ran(api, name, image)
+        finally:
+            api.delete(f"pods/{name}", gracePeriodSeconds="0")
+
+
+def _whether_it_ran(api: RawApi, name: str, image: str) -> str:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        status = api.get(f"pods/{name}").json()["status"]
+        if status["phase"] in ("Succeeded", "Failed"):
+            return ""
+        for entry in status.get("containerStatuses", ()):
+            waiting = entry["state"].get("waiting") or {}
+            if "Image" in waiting.get("reason", ""):
+                said = waiting.get("message", waiting["reason"])
+                return f"needs BUILDPUSH_TEST_CONTEXT_IMAGE: {image} cannot be pulled: {said}"
+        time.sleep(0.3)
+    return f"needs a cluster that runs a pod within 90 s ({image})"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from kubernetes_raw import RawApi, shell_job
 from kubernetes_target import Target
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-pytestmark = pytest.mark.invalid_objects
+pytestmark = [pytest.mark.invalid_objects, pytest.mark.usefixtures("shells")]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kubernetes_target import IMPOSSIBLE, Target
 
 from buildpush.backends.kaniko.kubernetes.api.kinds import PODS
 
-pytestmark = pytest.mark.invalid_objects
+pytestmark = [pytest.mark.invalid_objects, pytest.mark.usefixtures("shells")]
 
 
 @pytest.fixture

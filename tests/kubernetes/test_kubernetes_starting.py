@@ -30,7 +30,9 @@ def refused(target: Target, runner: KubernetesRunner, *, image: str = "") -> Pod
 
 def test_no_node_fits(target: Target) -> None:
     """What the scheduler says is told."""
-    error = refused(target, target.runner(schedule_timeout=5, node_selector=IMPOSSIBLE))
+    error = refused(
+        target, target.runner(schedule_timeout=target.soon(5), node_selector=IMPOSSIBLE)
+    )
 
     assert error.reason == "Unschedulable"
     assert "didn't match Pod's node affinity/selector" in str(error)
@@ -38,7 +40,9 @@ def test_no_node_fits(target: Target) -> None:
 
 def test_no_node_has_so_much_memory(target: Target) -> None:
     """A request that no node can serve is told as such."""
-    error = refused(target, target.runner(schedule_timeout=5, requests={"memory": "9Ti"}))
+    error = refused(
+        target, target.runner(schedule_timeout=target.soon(5), requests={"memory": "9Ti"})
+    )
 
     assert error.reason == "Unschedulable"
     assert "Insufficient memory" in str(error)
@@ -48,7 +52,9 @@ def test_an_image_that_cannot_be_pulled(target: Target) -> None:
     """The registry's answer is told."""
     if target.stub is not None:
         target.stub.absent_images.append(NOWHERE)
-    runner = target.runner(schedule_timeout=15, context_image=NOWHERE, image_pull_policy="Always")
+    runner = target.runner(
+        schedule_timeout=target.soon(15), context_image=NOWHERE, image_pull_policy="Always"
+    )
 
     error = refused(target, runner)
 
@@ -72,7 +78,7 @@ def test_a_volume_that_is_not_there(target: Target) -> None:
     """Only an event says that a Secret is missing: the pod just waits."""
     volume = {"name": "extra", "secret": {"secretName": f"{target.token}-missing"}}
     runner = target.runner(
-        schedule_timeout=8,
+        schedule_timeout=target.soon(8),
         volumes=(volume,),
         volume_mounts=({"name": "extra", "mountPath": "/extra"},),
     )
@@ -87,7 +93,9 @@ def test_a_variable_whose_secret_is_not_there(target: Target) -> None:
     """A container that cannot be configured is told with what it lacks."""
     target.needs_builds()
     held = SecretKey(name=f"{target.token}-missing", key="x")
-    error = refused(target, target.runner(schedule_timeout=20, env_from_secrets={"A": held}))
+    error = refused(
+        target, target.runner(schedule_timeout=target.soon(20), env_from_secrets={"A": held})
+    )
 
     assert error.reason == "CreateContainerConfigError"
     assert f"{target.token}-missing" in str(error)
@@ -95,7 +103,9 @@ def test_a_variable_whose_secret_is_not_there(target: Target) -> None:
 
 def test_a_service_account_that_is_not_there(target: Target) -> None:
     """No pod ever comes, and only an event on the Job says why."""
-    runner = target.runner(schedule_timeout=8, service_account=f"{target.token}-nobody")
+    runner = target.runner(
+        schedule_timeout=target.soon(8), service_account=f"{target.token}-nobody"
+    )
 
     error = refused(target, runner)
 
@@ -107,7 +117,9 @@ def test_a_namespace_that_is_restricted(target: Target) -> None:
     """The Job is taken with a warning, and its pod refused by an event."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     with target.scratch_namespace(labels) as namespace:
-        error = refused(target, target.runner(schedule_timeout=8, namespace=namespace))
+        error = refused(
+            target, target.runner(schedule_timeout=target.soon(8), namespace=namespace)
+        )
 
     assert error.reason == "FailedCreate"
     assert 'violates PodSecurity "restricted:latest"' in str(error)
@@ -116,7 +128,9 @@ def test_a_namespace_that_is_restricted(target: Target) -> None:
 def test_a_quota_that_is_used_up(target: Target) -> None:
     """Where there is room for no pod, the quota is named."""
     with target.scratch_namespace(pods=0) as namespace:
-        error = refused(target, target.runner(schedule_timeout=8, namespace=namespace))
+        error = refused(
+            target, target.runner(schedule_timeout=target.soon(8), namespace=namespace)
+        )
 
     assert error.reason == "FailedCreate"
     assert "exceeded quota" in str(error)

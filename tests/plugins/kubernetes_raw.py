@@ -94,6 +94,7 @@ def open_raw(kubeconfig: Path, namespace: str) -> Iterator[RawApi]:
     """Requests as they are, without buildpush; skips where a program knows the credential."""
     config = yaml.safe_load(kubeconfig.read_text())
     current = _named(config["contexts"], config["current-context"])["context"]
+    namespace = namespace or current.get("namespace") or "default"
     cluster = _named(config["clusters"], current["cluster"])["cluster"]
     user = _named(config["users"], current["user"])["user"]
     if not {"token", "client-certificate-data", "client-certificate"} & set(user):

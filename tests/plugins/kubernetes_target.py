@@ -153,6 +153,10 @@ class Target:
             pytest.skip("needs a registry of its own: leave BUILDPUSH_TEST_REGISTRY unset")
         return self.registry
 
+    def soon(self, seconds: float) -> float:
+        """*seconds*, less where nothing takes its time."""
+        return seconds if self.is_real else min(seconds, 3.0)
+
     # --- building ---
 
     def runner(
