@@ -7,7 +7,6 @@ has become of each step, and how much memory it took.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +42,15 @@ def tell(event: Event) -> None:
             pass
 
 
+def _peak() -> int:
+    """The most memory this process has held, in bytes.
+
+    Not ru_maxrss, which a child begins with what its parent held when it was started.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+
+
 def main() -> None:
     """Do the task."""
     task: dict[str, Any] = json.load(sys.stdin)
@@ -72,8 +80,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(task.get("at_once", 1)) as pool:
         digests = list(pool.map(build, task["steps"]))
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    say(event="done", digests=digests, rss=rss * 1024)
+    say(event="done", digests=digests, rss=_peak())
 
 
 main()
