@@ -36,8 +36,8 @@ def step(tmp_path: Path) -> BuildAndPushStep:
 
 
 def planner(step: BuildAndPushStep, refused: str = "") -> object:
-    def plan(capabilities: Capabilities) -> Plan:
-        if capabilities.backend == refused:
+    def plan(backend: Backend) -> Plan:
+        if backend.probe().backend == refused:
             raise UnsupportedFeatureError(f"{refused} cannot", hint="take another")
         return step.plan(backend=FakeBackend())
 
