@@ -323,11 +323,12 @@ def docker_config(keychain: Keychain, wants: Iterable[tuple[Repository, Access]]
                 f"two credentials are needed for {repository.host}, and a docker config holds one",
                 hint="use a backend that can export an OCI layout, so that buildpush pushes",
             )
-    auths = {HUB_KEY if h == HUB else h: _entry(c) for h, c in sorted(chosen.items())}
+    auths = {HUB_KEY if h == HUB else h: auth_entry(c) for h, c in sorted(chosen.items())}
     return json.dumps({"auths": auths})
 
 
-def _entry(credential: Credential) -> dict[str, str]:
+def auth_entry(credential: Credential) -> dict[str, str]:
+    """*credential* as an entry of ``auths`` in a docker configuration."""
     if credential.registry_token:
         return {"registrytoken": credential.registry_token}
     if credential.identity_token:

@@ -7,12 +7,12 @@ host's key belongs to what is pushed there: two accounts on one host are no conf
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from ...auth import Credential, Keychain
+from ...auth import Keychain
+from ...auth.files import HUB, HUB_KEY, auth_entry
 from ...dockerfile.stages import resolve
 from ...errors import CredentialConflictError
 from ...oci import ImageReference, Platform, Repository
@@ -21,8 +21,6 @@ from ...plan.values import Cache
 
 __all__ = ["config_json"]
 
-_HUB: Final = "docker.io"
-_HUB_HOST_KEY: Final = "https://index.docker.io/v1/"
 _HUB_NAME: Final = "index.docker.io"
 
 Entry = Mapping[str, str]
@@ -38,7 +36,7 @@ def config_json(request: BuildRequest, keychain: Keychain, platform: Platform | 
     pushed: dict[Repository, Entry | None] = {}
     for repository in dict.fromkeys(_pushed(request)):
         credential = keychain.resolve(repository, "push")
-        entry = pushed[repository] = _entry(credential) if credential else None
+        entry = pushed[repository] = auth_entry(credential) if credential else None
         if entry and auths.setdefault(_host_key(repository.host), entry) != entry:
             raise CredentialConflictError(
                 f"two credentials are needed to push to {repository.host}, the image's and the"
@@ -50,7 +48,7 @@ def config_json(request: BuildRequest, keychain: Keychain, platform: Platform | 
             continue  # it looks for a name before it pushes to it, too
         credential = keychain.resolve(repository, "pull")
         if credential is not None:
-            auths[_key(repository)] = _entry(credential)
+            auths[_key(repository)] = auth_entry(credential)
     return json.dumps({"auths": auths}, sort_keys=True).encode()
 
 
@@ -86,18 +84,9 @@ def _caches(caches: Iterable[Cache]) -> Iterator[Repository]:
 
 
 def _key(repository: Repository) -> str:
-    host = _HUB_NAME if repository.host == _HUB else repository.host
+    host = _HUB_NAME if repository.host == HUB else repository.host
     return f"{host}/{repository.path}"
 
 
 def _host_key(host: str) -> str:
-    return _HUB_HOST_KEY if host == _HUB else host
-
-
-def _entry(credential: Credential) -> Entry:
-    if credential.registry_token:
-        return {"registrytoken": credential.registry_token}
-    if credential.identity_token:
-        return {"identitytoken": credential.identity_token}
-    pair = f"{credential.username}:{credential.password}"
-    return {"auth": base64.b64encode(pair.encode()).decode()}
+    return HUB_KEY if host == HUB else host
