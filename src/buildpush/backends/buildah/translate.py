@@ -11,11 +11,11 @@ from typing import Final
 from attrs import define, field, frozen
 
 from ...events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted, Warned
+from ..engine.tails import Tails
 
 __all__ = ["BuildOutput", "Step", "TransferOutput", "message_of"]
 
 _TAIL: Final = 40
-_ERRORS: Final = 15
 _STEP: Final = re.compile(
     r"(?:\[[a-z][a-z0-9/]*\] )?(?:\[(\d+)/(\d+)\] )?STEP (\d+)/(\d+): (.*)", re.DOTALL
 )
@@ -63,19 +63,12 @@ class BuildOutput:
     _outcome: Outcome = field(default="done", init=False)
     _count: int = field(default=0, init=False)
     _warned: set[str] = field(factory=set[str], init=False)
-    _lines: int = field(default=0, init=False)
-    _tails: dict[Stream, deque[tuple[int, str]]] = field(
-        factory=dict[Stream, deque[tuple[int, str]]], init=False
-    )
+    _tails: Tails = field(factory=Tails, init=False)
 
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines of the step; the last of stderr among them, whatever stdout has."""
-        last = {stream: list(lines) for stream, lines in self._tails.items()}
-        errors = last.get("stderr", [])[-_ERRORS:]
-        others = (line for lines in last.values() for line in lines if line not in errors)
-        kept = sorted(others)[len(errors) - _TAIL :]
-        return tuple(text for _, text in sorted((*kept, *errors)))
+        return self._tails.last
 
     def line(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         """The events that one line means."""
@@ -173,9 +166,7 @@ class BuildOutput:
 
     def _log(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         if not line.startswith("Error: ") and not _ECHO.fullmatch(line):
-            self._lines += 1
-            tail = self._tails.setdefault(stream, deque(maxlen=_TAIL))
-            tail.append((self._lines, line))
+            self._tails.hear(stream, line)
         yield TaskLog(at=at, task=self._task or f"{self.prefix}buildah", stream=stream, line=line)
 
 

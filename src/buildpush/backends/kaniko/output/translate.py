@@ -19,12 +19,11 @@ from attrs import define, field, frozen
 from ....dockerfile.instructions import Instruction, Lines
 from ....events import Event, Outcome, Stream, TaskFinished, TaskLog, TaskStarted, Warned
 from ....plan import BuildRequest
+from ...engine.tails import Tails
 from .positions import Position
 
 __all__ = ["KanikoOutput"]
 
-_TAIL: Final = 40
-_ERRORS: Final = 15
 _SAID: Final = 15
 _SHOWN: Final = 2000
 _OPENING: Final = '{"level":"'
@@ -94,10 +93,7 @@ class KanikoOutput:
     is_ended: bool = field(default=False, init=False)
     _usage: bool = field(default=False, init=False)
     _caches: set[str] = field(factory=set[str], init=False)
-    _lines: int = field(default=0, init=False)
-    _tails: dict[Stream, deque[tuple[int, str]]] = field(
-        factory=dict[Stream, deque[tuple[int, str]]], init=False
-    )
+    _tails: Tails = field(factory=Tails, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.position = Position(self.request.dockerfile)
@@ -120,11 +116,7 @@ class KanikoOutput:
     @property
     def tail(self) -> tuple[str, ...]:
         """The last lines that RUN wrote; the last of stderr among them, whatever stdout has."""
-        last = {stream: list(lines) for stream, lines in self._tails.items()}
-        errors = last.get("stderr", [])[-_ERRORS:]
-        others = (line for lines in last.values() for line in lines if line not in errors)
-        kept = sorted(others)[len(errors) - _TAIL :]
-        return tuple(text for _, text in sorted((*kept, *errors)))
+        return self._tails.last
 
     def line(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         """The events that one line means."""
@@ -187,10 +179,8 @@ class KanikoOutput:
 
     def _wrote(self, stream: Stream, line: str, at: float) -> Iterator[Event]:
         """A line that RUN wrote; it may come late, since there are two pipes."""
-        self._lines += 1
-        tail = self._tails.setdefault(stream, deque(maxlen=_TAIL))
         shown = line.rstrip("\r").rpartition("\r")[2]
-        tail.append((self._lines, shown[:_SHOWN]))
+        self._tails.hear(stream, shown[:_SHOWN])
         yield TaskLog(at=at, task=self._run, stream=stream, line=line)
 
     def _failed(self, line: str, at: float) -> Iterator[Event]:
