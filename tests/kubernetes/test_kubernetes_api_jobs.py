@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kubernetes_raw import RawApi, shell_job
+from kubernetes_raw import RawApi, pod_of, shell_job
 from kubernetes_target import IMPOSSIBLE, Target
 
 from buildpush.backends.kaniko.kubernetes.api.kinds import PODS
@@ -22,22 +22,6 @@ def api(target: Target) -> Iterator[RawApi]:
     """Requests as they are, by the administrator."""
     with target.raw() as found:
         yield found
-
-
-def pod_of(target: Target, api: RawApi, state: str, *, container: str = "main") -> str:
-    """The Job's pod, once its *container* is ``running`` or whatever *state*."""
-
-    def look() -> str:
-        for pod in api.get("pods", labelSelector=f"job-name={target.prefix}-job").json()["items"]:
-            status = pod["status"]
-            key = "containerStatuses" if container == "main" else "initContainerStatuses"
-            for entry in status.get(key, ()):
-                if state in entry["state"]:
-                    return str(pod["metadata"]["name"])
-        return ""
-
-    found: str = target.until(look)
-    return found
 
 
 def the_job(target: Target, api: RawApi) -> Any:

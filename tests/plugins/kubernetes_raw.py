@@ -160,3 +160,19 @@ def shell_job(target: Target, command: str, *, init: str = "", **spec: Any) -> d
             **spec,
         },
     }
+
+
+def pod_of(target: Target, api: RawApi, state: str, *, container: str = "main") -> str:
+    """The Job's pod, once its *container* is ``running`` or whatever *state*."""
+
+    def look() -> str:
+        for pod in api.get("pods", labelSelector=f"job-name={target.prefix}-job").json()["items"]:
+            status = pod["status"]
+            key = "containerStatuses" if container == "main" else "initContainerStatuses"
+            for entry in status.get(key, ()):
+                if state in entry["state"]:
+                    return str(pod["metadata"]["name"])
+        return ""
+
+    found: str = target.until(look)
+    return found
