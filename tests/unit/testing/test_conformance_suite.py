@@ -362,13 +362,17 @@ def test_the_watcher_sees_arguments_and_open_files(tmp_path: Path) -> None:
     (tmp_path / "open" / "own").chmod(0o600)
     watcher = Watcher((canary,), tmp_path)
 
-    with subprocess.Popen(["sh", "-c", "read x; :", canary], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        ["sh", "-c", "echo; read x; :", canary], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # started, arguments and all: Popen comes back a moment sooner
         watcher.look()
         found = processes_with(canary)
         child.communicate(b"\n")
 
     assert watcher.leaks == {f"argv of {child.pid}", str(tmp_path / "open" / "file")}
-    assert found == [f"sh -c read x; : {canary} "]
+    assert found == [f"sh -c echo; read x; : {canary} "]
     assert processes_with(canary) == []
 
 
