@@ -5,7 +5,7 @@ Importing this package does not import httpx; making a client does.
 
 from __future__ import annotations
 
+from ..http.answers import evidence_of, safe_url
 from .client import Fetched, RegistryClient
-from .failures import evidence_of, safe_url
 
 __all__ = ["Fetched", "RegistryClient", "evidence_of", "safe_url"]

@@ -22,12 +22,12 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from ..http.trust import Certificates, Trust
 from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import MAX_MANIFEST, Descriptor, MediaType, parse_manifest
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy
 from .blobs import ONCE, reading
-from .endpoints import Insecure
 from .exchange import Call, Exchange
 from .token import Want
 from .uploads import Placed, Upload, has_blob
@@ -50,7 +50,7 @@ class RegistryClient:
 
     *keychain* is asked per repository and access. Plain HTTP is spoken to this machine and to
     the hosts in *insecure* (``host`` or ``host:port``), whose certificates are not checked
-    either. *mirrors* maps a host to what is asked first when pulling from it (``host`` or
+    either; *certificates* holds authorities and client certificates by host. *mirrors* maps a host to what is asked first when pulling from it (``host`` or
     ``host/path``); what a mirror does not have, or cannot give, comes from the host itself.
     Every method retries transient faults as *policy* says and raises the errors of
     `buildpush.errors`, or the run's reason when it is cancelled.
@@ -62,13 +62,15 @@ class RegistryClient:
         run: Run,
         *,
         insecure: frozenset[str] = frozenset(),
+        certificates: Mapping[str, Certificates] | None = None,
         mirrors: Mapping[str, Sequence[str]] | None = None,
         policy: RetryPolicy | None = None,
     ) -> None:
         self._policy = policy or RetryPolicy()
         self._mirrors = {host: tuple(names) for host, names in (mirrors or {}).items()}
         self._run = run
-        self._exchange = Exchange.open(keychain, run, Insecure(insecure), self._policy)
+        trust = Trust(insecure, certificates=certificates or {})
+        self._exchange = Exchange.open(keychain, run, trust, self._policy)
 
     def __enter__(self) -> Self:
         return self
@@ -215,7 +217,7 @@ class RegistryClient:
     def _put_manifest(
         self, reference: ImageReference, data: bytes, media_type: str, digest: Digest
     ) -> None:
-        from .transport import Body
+        from ..http.transport import Body
 
         call = evolve(
             self._manifest_call("PUT", reference, "push", "writing"),

@@ -18,14 +18,14 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from ..http.answers import evidence_of, safe_url
+from ..http.trust import Trust
 from ..oci import Digest
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy, retrying
-from .endpoints import Insecure
-from .failures import evidence_of, safe_url
 
 if TYPE_CHECKING:
-    from .transport import Reply, Transport
+    from ..http.transport import Reply, Transport
 
 __all__ = ["Downloaded", "download"]
 
@@ -65,12 +65,12 @@ def download(
     there are more than *limit* bytes or the server refuses, and `RegistryUnavailableError` when
     it keeps failing.
     """
-    from .transport import Transport
+    from ..http.transport import Transport
 
     parts = urlsplit(url)
     # Whoever writes http:// in a Dockerfile has chosen plain HTTP for that host.
     chosen = [parts.netloc.rpartition("@")[2]] if parts.scheme == "http" else []
-    transport = Transport(run, Insecure(insecure.union(chosen)))
+    transport = Transport(run, Trust(insecure.union(chosen)))
     try:
         return retrying(
             f"downloading {safe_url(url)}",

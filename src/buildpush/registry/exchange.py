@@ -10,15 +10,17 @@ from attrs import define, field, frozen
 
 from ..auth import Keychain
 from ..errors import BuildpushError, NotFoundError, RegistryUnavailableError
+from ..http.answers import BrokenOffError
+from ..http.trust import Trust, same_origin
 from ..oci import Repository
 from ..runtime import Run
 from ..runtime.retry import RetryPolicy, retrying
-from .endpoints import Endpoints, Insecure, same_origin
-from .failures import BrokenOffError, failure
+from .endpoints import Endpoints
+from .failures import failure
 from .token import Authorizer, Want
 
 if TYPE_CHECKING:
-    from .transport import Body, Reply, Transport
+    from ..http.transport import Body, Reply, Transport
 
 T = TypeVar("T")
 
@@ -50,28 +52,24 @@ class Exchange:
     """Everything one client's requests share. Thread-safe."""
 
     run: Run
-    insecure: Insecure
+    trust: Trust
     transport: Transport
     authorizer: Authorizer
     endpoints: Endpoints
     policy: RetryPolicy
 
     @classmethod
-    def open(
-        cls, keychain: Keychain, run: Run, insecure: Insecure, policy: RetryPolicy
-    ) -> Exchange:
+    def open(cls, keychain: Keychain, run: Run, trust: Trust, policy: RetryPolicy) -> Exchange:
         """Make the client of one run. This is what imports httpx."""
-        from .transport import Transport
+        from ..http.transport import Transport
 
-        transport = Transport(run, insecure)
+        transport = Transport(run, trust)
         return cls(
             run=run,
-            insecure=insecure,
+            trust=trust,
             transport=transport,
-            authorizer=Authorizer(
-                keychain=keychain, run=run, insecure=insecure, transport=transport
-            ),
-            endpoints=Endpoints(insecure),
+            authorizer=Authorizer(keychain=keychain, run=run, trust=trust, transport=transport),
+            endpoints=Endpoints(trust),
             policy=policy,
         )
 
@@ -132,7 +130,12 @@ class Exchange:
     @contextmanager
     def _wire(self, call: Call, url: str, headers: Mapping[str, str]) -> Generator[Reply]:
         with self.transport.send(
-            call.method, url, headers=headers, body=call.body, patience=call.patience
+            call.method,
+            url,
+            headers=headers,
+            body=call.body,
+            patience=call.patience,
+            behalf=call.want.repository.host,
         ) as reply:
             yield reply
 

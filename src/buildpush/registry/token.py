@@ -15,15 +15,17 @@ from attrs import define, field, frozen
 
 from ..auth import Access, Credential, Keychain
 from ..errors import AuthError, RegistryError
+from ..http.answers import safe_url
+from ..http.bodies import sendable
+from ..http.trust import Trust
 from ..oci import Repository
 from ..runtime import Hidden, Run
-from .bodies import parse_grant, sendable
+from .bodies import parse_grant
 from .challenges import Challenge, parse_challenges
-from .endpoints import Insecure
-from .failures import failure, safe_url, scope_of
+from .failures import failure, scope_of
 
 if TYPE_CHECKING:
-    from .transport import Reply, Transport
+    from ..http.transport import Reply, Transport
 
 _DEFAULT_SECONDS: Final = 60.0
 _EARLY: Final = 0.8
@@ -74,7 +76,7 @@ class Authorizer:
 
     keychain: Keychain
     run: Run
-    insecure: Insecure
+    trust: Trust
     transport: Transport
     _challenges: dict[str, Challenge] = field(factory=dict[str, Challenge], init=False)
     _named: dict[Want, tuple[str, ...]] = field(factory=dict[Want, tuple[str, ...]], init=False)
@@ -180,10 +182,10 @@ class Authorizer:
 
     def _fetch(self, key: _Key, want: Want) -> tuple[str, float]:
         """Ask the token service; the token and how many seconds it lives."""
-        from .transport import Body
+        from ..http.transport import Body
 
         about = f"asking {urlsplit(key.realm).hostname} for a token"
-        credential = key.principal
+        credential, host = key.principal, want.repository.host
         if credential is not None and credential.identity_token:
             form = {
                 "grant_type": "refresh_token",
@@ -193,12 +195,12 @@ class Authorizer:
                 "refresh_token": Hidden(credential.identity_token),
             }
             body = Body.of(urlencode(form).encode(), "application/x-www-form-urlencoded")
-            exchange = self.transport.send("POST", key.realm, body=body)
+            exchange = self.transport.send("POST", key.realm, body=body, behalf=host)
         else:
             headers: dict[str, str] = {}
             if credential is not None:
                 headers["Authorization"] = Hidden(f"Basic {_pair(credential)}")
-            exchange = self.transport.send("GET", _token_url(key), headers=headers)
+            exchange = self.transport.send("GET", _token_url(key), headers=headers, behalf=host)
         with exchange as reply:
             if reply.status != 200:
                 raise self._refused(reply, about, want, credential)
@@ -239,8 +241,8 @@ class Authorizer:
         if challenge.scheme != "bearer":
             return
         host = want.repository.host
-        reason = self.insecure.objection(realm, f"//{host}")
-        if realm.startswith("http://") and not self.insecure.allows(host):
+        reason = self.trust.objection(realm, f"//{host}")
+        if realm.startswith("http://") and not self.trust.allows(host):
             reason = "which is not encrypted"
         if not reason:
             return

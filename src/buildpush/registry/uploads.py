@@ -14,10 +14,10 @@ from urllib.parse import quote, urljoin, urlsplit
 from attrs import define, field
 
 from ..errors import AuthError, DigestMismatchError, RegistryError, RegistryUnavailableError
+from ..http.answers import evidence_of, safe_url
 from ..oci import Repository
 from ..oci.wire import Descriptor
 from .exchange import Call, Exchange
-from .failures import evidence_of, safe_url
 from .token import Want
 
 Placed = Literal["exists", "mounted", "uploaded"]
@@ -111,7 +111,7 @@ class Upload:
         if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
             # A registry behind a TLS proxy that does not know it: plain HTTP is never what it has.
             return f"https{url.removeprefix('http')}"
-        reason = self.exchange.insecure.objection(url, asked)
+        reason = self.exchange.trust.objection(url, asked)
         if reason:
             raise RegistryError(
                 f"{call.about}: the registry wants the bytes sent to {safe_url(url)}, {reason}",
@@ -121,7 +121,7 @@ class Upload:
         return url
 
     def _send(self, location: str) -> None:
-        from .transport import Body
+        from ..http.transport import Body
 
         digest = self.descriptor.digest
         call = Call(

@@ -14,12 +14,13 @@ import pytest
 
 from buildpush.auth import Chain, Credential, StaticKeychain
 from buildpush.errors import AuthError, RegistryError
+from buildpush.http.answers import safe_url
+from buildpush.http.bodies import parse_errors
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.wire import Descriptor, Index, MediaType, dump
 from buildpush.registry import RegistryClient
-from buildpush.registry.bodies import parse_errors, parse_grant
+from buildpush.registry.bodies import parse_grant
 from buildpush.registry.challenges import Challenge, parse_challenges
-from buildpush.registry.failures import safe_url
 from buildpush.runtime import Run
 from buildpush.testing import Fault, LocalRegistry, RecordingSink, Reset, Status
 

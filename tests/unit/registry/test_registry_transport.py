@@ -16,11 +16,11 @@ from attrs import evolve
 
 from buildpush.auth import Credential, StaticKeychain
 from buildpush.errors import RegistryError, RegistryUnavailableError
+from buildpush.http.answers import FinalError
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.wire import Descriptor, Index, MediaType, dump
 from buildpush.registry import RegistryClient
 from buildpush.registry.exchange import Exchange
-from buildpush.registry.failures import FinalError
 from buildpush.runtime import Environment, Run
 from buildpush.runtime.retry import RetryPolicy
 from buildpush.testing import Fault, LocalRegistry, Status
@@ -188,7 +188,7 @@ def test_a_missing_certificate_file_is_named(
 
 def test_without_settings_the_systems_authorities_and_certifis_are_loaded() -> None:
     """Slim images have no authorities of their own."""
-    from buildpush.registry.transport import _context
+    from buildpush.http.transport import _context
 
     context = _context({}, trusting=False, authorities=True)
 
@@ -366,7 +366,7 @@ def test_every_way_a_wire_breaks_has_words(kind: str) -> None:
     """Timeouts and proxies say what they are; a query's secrets are not shown."""
     import httpx
 
-    from buildpush.registry.transport import _unavailable
+    from buildpush.http.transport import _unavailable
 
     error, words, hint = {
         "read": (httpx.ReadTimeout(""), "did not answer in time", "overloaded or stuck"),
@@ -444,11 +444,11 @@ def test_a_location_that_is_no_url_is_the_registrys_error(
 
 def test_an_exchange_can_be_opened_for_other_uses(run: Run) -> None:
     """Its pieces share one transport."""
-    from buildpush.registry.endpoints import Insecure
+    from buildpush.http.trust import Trust
 
     keychain = StaticKeychain(prefix="x", credential=Credential())
 
-    exchange = Exchange.open(keychain, run, Insecure(), ONCE)
+    exchange = Exchange.open(keychain, run, Trust(), ONCE)
 
     assert exchange.authorizer.transport is exchange.transport
     exchange.transport.close()

@@ -18,14 +18,16 @@ from buildpush.errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from buildpush.http.answers import retry_after
+from buildpush.http.proxies import Proxies
+from buildpush.http.trust import Trust, is_loopback, same_origin
 from buildpush.oci import Repository
 from buildpush.registry import evidence_of, safe_url
 from buildpush.registry.challenges import Challenge, parse_challenges
-from buildpush.registry.endpoints import Endpoints, Insecure, is_loopback, same_origin
-from buildpush.registry.failures import LongWaitError, failure, retry_after
+from buildpush.registry.endpoints import Endpoints
+from buildpush.registry.failures import LongWaitError, failure
 from buildpush.registry.parallel import Siblings, each
 from buildpush.registry.progress import size_text
-from buildpush.registry.proxies import Proxies
 
 BEARER = 'Bearer realm="https://auth.example.com/token",service="r.example.com"'
 
@@ -241,7 +243,7 @@ def test_a_pause_of_more_than_two_minutes_is_not_waited_for() -> None:
 def test_this_machine_is_known_by_all_its_names(host: str, expected: bool) -> None:
     """Only it, and listed hosts, may be spoken to without TLS."""
     assert is_loopback(host) == expected
-    assert Insecure().allows(host) == expected
+    assert Trust().allows(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -261,14 +263,14 @@ def test_this_machine_is_known_by_all_its_names(host: str, expected: bool) -> No
 )
 def test_plain_http_is_for_listed_hosts(url: str, expected: bool) -> None:
     """A host without a port covers all its ports; one with a port only that."""
-    insecure = Insecure(frozenset({"listed.example.com", "ported.example.com:5000"}))
+    insecure = Trust(frozenset({"listed.example.com", "ported.example.com:5000"}))
 
     assert insecure.permits(url) == expected
 
 
 def test_a_registrys_scheme_is_settled_once() -> None:
     """The first answer decides; hosts that must speak TLS are never in doubt."""
-    endpoints = Endpoints(Insecure())
+    endpoints = Endpoints(Trust())
 
     before = (endpoints.base("localhost:1"), endpoints.settled("localhost:1"))
     endpoints.settle("localhost:1", "https")

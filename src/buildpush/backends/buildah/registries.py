@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 from ...auth import Credential, Keychain
 from ...dockerfile.stages import resolve
 from ...errors import AuthError, BackendUnavailableError, CredentialConflictError, SpecError
+from ...http.trust import Trust
 from ...oci import ImageReference, Platform, Repository
 from ...plan import BuildRequest
-from ...registry.endpoints import Insecure
 from ...runtime import Environment
 
 __all__ = [
@@ -118,7 +118,7 @@ def registries_conf(
         name = str(table.get("prefix") or table.get("location") or "")
         if name:
             tables[name] = kept
-    insecure = Insecure(request.insecure)
+    insecure = Trust(request.insecure)
     for host in sorted({*hosts, *request.insecure}):
         if insecure.allows(host):
             _table(tables, host)["insecure"] = True

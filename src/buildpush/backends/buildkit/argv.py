@@ -14,11 +14,11 @@ from attrs import field, frozen
 
 from ...dockerfile.instructions import Run
 from ...errors import UnsupportedFeatureError
+from ...http.trust import Trust
 from ...oci import ImageReference
 from ...plan import BuildRequest
 from ...plan.values import Cache
 from ...plan.wants import looks_secret
-from ...registry.endpoints import Insecure
 
 __all__ = ["FIRST_CLIENT", "Client", "Destination", "argv", "csv_record", "environment"]
 
@@ -304,7 +304,7 @@ class _Arguments:
         return {"registry.insecure": "true"} if self._is_insecure(reference) else {}
 
     def _is_insecure(self, reference: ImageReference) -> bool:
-        return Insecure(self.request.insecure).allows(reference.repository.host)
+        return Trust(self.request.insecure).allows(reference.repository.host)
 
     # -- what the image is like --------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class ContainerRunner:
 
 def _loopback_hosts(request: BuildRequest) -> tuple[str, ...]:
     """The registries on this machine's loopback that the executor itself would speak to."""
-    from ....registry.endpoints import is_loopback
+    from ....http.trust import is_loopback
 
     hosts = [want.repository.host for want in wants(request, Platform.host())]
     hosts += [mirror.partition("/")[0] for mirror in request.mirrors.values()]

@@ -21,9 +21,9 @@ from attrs import evolve, field, frozen
 
 from ....._version import __version__
 from .....errors import BackendUnavailableError, BuildpushError
-from .....registry.bodies import plain
-from .....registry.endpoints import is_loopback
-from .....registry.proxies import Proxies
+from .....http.bodies import plain
+from .....http.proxies import Proxies
+from .....http.trust import is_loopback
 from .....runtime import CancelToken, Environment, Redactor
 from .....runtime.sockets import Sockets
 from .config import Access, User

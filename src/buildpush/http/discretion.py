@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Final, Self
 
-from .failures import safe_url
+from .answers import safe_url
 
 _LOGGERS: Final = (
     "httpx",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from .endpoints import is_loopback
+from .trust import is_loopback
 
 
 @frozen(kw_only=True)

@@ -19,10 +19,10 @@ from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, Run
 from ..runtime.sockets import Sockets, Watch
+from .answers import BrokenOffError, FinalError, safe_url
 from .discretion import Discretion
-from .endpoints import Insecure
-from .failures import BrokenOffError, FinalError, safe_url
 from .proxies import Proxies
+from .trust import Certificates, Trust
 
 CHUNK: Final = 1 << 20
 """Bytes handed to httpx at once: larger pieces are copied again and again by httpcore 1.0."""
@@ -114,11 +114,11 @@ class Transport:
     A cancelled run shuts every socket down, so that no thread stays blocked in a read.
     """
 
-    def __init__(self, run: Run, insecure: Insecure) -> None:
+    def __init__(self, run: Run, trust: Trust) -> None:
         self._run = run
-        self._insecure = insecure
+        self._trust = trust
         self._sockets = Sockets(run.cancel)
-        self._router = _Router(run, insecure)
+        self._router = _Router(run, trust)
         self._discretion = Discretion()
         self._discretion.open()
         # Registries' session cookies would tie two accounts on one host together.
@@ -146,15 +146,18 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         patience: float | None = None,
+        behalf: str = "",
     ) -> Generator[Reply]:
         """Send one request, follow redirects that keep its method, and give the answer.
 
+        *behalf* is the host whose certificates count, the URL's own when it is empty.
         *patience* is how many seconds the answer may take instead of 60. Raises
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
         self._run.cancel.check()
         with _faults(method, url, self._run.cancel), Watch(self._sockets) as watch:
             request = self._request(method, url, headers or {}, body)
+            request.extensions["behalf"] = behalf
             request.extensions["trace"] = watch
             if patience is not None:
                 request.extensions["timeout"] = {**_TIMEOUT.as_dict(), "read": patience}
@@ -193,7 +196,8 @@ class Transport:
             if following is None or following.method != request.method or request.method == "HEAD":
                 return response
             response.close()
-            reason = self._insecure.objection(str(following.url), str(request.url))
+            following.extensions = request.extensions
+            reason = self._trust.objection(str(following.url), str(request.url))
             if reason:
                 raise RegistryError(
                     f"{request.url.host} redirects to {safe_url(str(following.url))}, {reason}",
@@ -205,31 +209,51 @@ class Transport:
         )
 
 
+@frozen(kw_only=True)
+class _Key:
+    """What requests must have in common to share connections."""
+
+    tls: bool
+    trusting: bool
+    proxy: str
+    certificates: Certificates | None
+
+
 class _Router(httpx.BaseTransport):
     """Picks, per request, the pool for its scheme, its proxy and its trust."""
 
-    def __init__(self, run: Run, insecure: Insecure) -> None:
-        self._insecure = insecure
+    def __init__(self, run: Run, trust: Trust) -> None:
+        self._trust = trust
         self._proxies = Proxies.read(run.environment.variables)
         for proxy in self._proxies.by_scheme.values():
             run.redact.learn(proxy.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
         self._variables = run.environment.variables
-        self._pools: dict[tuple[bool, bool, str], httpx.HTTPTransport] = {}
+        self._pools: dict[_Key, httpx.HTTPTransport] = {}
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = str(request.url)
         tls = request.url.scheme == "https"
-        trusting = tls and self._insecure.trusts(request.url.netloc.decode("ascii"))
-        key = (tls, trusting, self._proxies.choose(url))
+        host = request.url.netloc.decode("ascii")
+        key = _Key(
+            tls=tls,
+            trusting=tls and self._trust.trusts(host),
+            proxy=self._proxies.choose(url),
+            certificates=self._trust.of(request.extensions.get("behalf") or host) if tls else None,
+        )
         with self._lock:
             pool = self._pools.get(key)
             if pool is None:
-                pool = self._pools[key] = self._open(*key)
+                pool = self._pools[key] = self._open(key)
         return pool.handle_request(request)
 
-    def _open(self, tls: bool, trusting: bool, proxy: str) -> httpx.HTTPTransport:
-        context = _context(self._variables, trusting=trusting, authorities=tls or bool(proxy))
+    def _open(self, key: _Key) -> httpx.HTTPTransport:
+        proxy = key.proxy
+        context = _context(
+            self._variables, trusting=key.trusting, authorities=key.tls or bool(proxy)
+        )
+        if key.certificates is not None:
+            _add(context, key.certificates)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
         try:
             return httpx.HTTPTransport(
@@ -269,6 +293,23 @@ def _context(variables: Mapping[str, str], *, trusting: bool, authorities: bool)
 
         context.load_verify_locations(certifi.where())
     return context
+
+
+def _add(context: ssl.SSLContext, certificates: Certificates) -> None:
+    """Believe a host's own authorities too, and have its client certificate at hand."""
+    own = certificates
+    try:
+        if own.ca is not None:
+            context.load_verify_locations(own.ca)
+        if own.certificate is not None:
+            # An encrypted key would ask for its password on the terminal: "" refuses it instead.
+            context.load_cert_chain(own.certificate, own.key, password="")
+    except (OSError, ValueError) as error:
+        files = ", ".join(str(f) for f in (own.ca, own.certificate, own.key) if f is not None)
+        raise RegistryError(
+            f"certificates cannot be read from {files}: {error}",
+            hint="PEM files are expected, and a key that is not encrypted",
+        ) from error
 
 
 @contextmanager

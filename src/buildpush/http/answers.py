@@ -1,0 +1,82 @@
+"""What may be said of an answer: an address without its secrets, evidence, how long to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from ..errors import HttpEvidence, RegistryUnavailableError
+from .bodies import parse_errors, plain
+
+_DETAIL: Final = 2000
+_SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "service"})
+
+
+class FinalError(RegistryUnavailableError):
+    """The registry cannot be used, and trying again would not help: TLS, certificates, no such name."""
+
+    retryable = False
+
+
+class BrokenOffError(RegistryUnavailableError):
+    """The other side closed the connection in the middle."""
+
+
+class Answer(Protocol):
+    """What this file needs of a reply."""
+
+    method: str
+    url: str
+    status: int
+
+    def header(self, name: str) -> str:
+        """The value of one header, empty when it is absent."""
+        ...
+
+    def read(self) -> bytes:
+        """The body, bounded."""
+        ...
+
+
+def safe_url(url: str) -> str:
+    """*url* without user info, and with every query value hidden unless known to be harmless."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is not a URL"
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = "&".join(f"{k}={v if k in _SHOWN else '***'}" for k, v in pairs)
+    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return plain(f"{bare}?{query}" if query else bare)
+
+
+def evidence_of(answer: Answer, redact: Callable[[str], str]) -> HttpEvidence:
+    """What may be shown of an exchange; reads at most 64 KiB of the answer's body."""
+    codes, detail = parse_errors(answer.read())
+    return HttpEvidence(
+        method=answer.method,
+        url=redact(safe_url(answer.url)),
+        status=answer.status,
+        codes=tuple(redact(code) for code in codes),
+        detail=redact(detail)[:_DETAIL],
+    )
+
+
+def retry_after(answer: Answer) -> float | None:
+    """The Retry-After header in seconds (RFC 9110, 10.2.3: a number or a date)."""
+    text = answer.header("retry-after").strip()
+    if not text:
+        return None
+    if text.isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        # The registry's own clock, when it tells: ours may be wrong.
+        told = answer.header("date")
+        now = parsedate_to_datetime(told) if told else datetime.now(UTC)
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
