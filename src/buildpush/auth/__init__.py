@@ -6,9 +6,20 @@ from typing import Literal, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
+from ..errors import AuthError, RegistryError
 from ..oci import Repository
 
-__all__ = ["Access", "Chain", "Credential", "Keychain", "PullOnly", "StaticKeychain"]
+__all__ = [
+    "Access",
+    "Chain",
+    "Consulted",
+    "Credential",
+    "Explaining",
+    "Keychain",
+    "PullOnly",
+    "StaticKeychain",
+    "trail",
+]
 
 Access = Literal["pull", "push"]
 
@@ -24,6 +35,7 @@ class Credential:
     An *identity_token* is traded for tokens at the registry's token service; a *registry_token*
     is such a token already, sent as it is.
     *source* says where it was found, for messages: ``~/.docker/config.json``, ``argument``.
+    *expires* is when it stops working, in seconds since 1970; None when nobody said.
     """
 
     username: str = ""
@@ -31,6 +43,7 @@ class Credential:
     identity_token: str = field(default="", repr=_hidden)
     registry_token: str = field(default="", repr=_hidden)
     source: str = field(default="argument", eq=False)
+    expires: float | None = field(default=None, eq=False)
 
 
 @runtime_checkable
@@ -46,6 +59,57 @@ class Keychain(Protocol):
         ...
 
 
+@frozen(kw_only=True)
+class Consulted:
+    """One source that was asked for a credential, and what came of it. Holds no secret.
+
+    *key* is what was looked up in it, empty when the source has no keys. A source that is
+    *expected* to answer was set up for this very host: that it has nothing is worth an error
+    before anything is pushed there anonymously.
+    """
+
+    source: str
+    key: str = ""
+    outcome: Literal["hit", "miss", "error", "skipped"]
+    why: str = ""
+    expected: bool = False
+
+    def __str__(self) -> str:
+        """One line, as errors show it."""
+        place = f"{self.source}, {self.key}" if self.key else self.source
+        return f"{place}: {self.outcome}{f' ({self.why})' if self.why else ''}"
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A keychain that can say how it came to its answer; beside `Keychain.resolve`."""
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """What was asked, in order, ending with the answer that `resolve` gives.
+
+        Raises no `AuthError` or `RegistryError`: those become the outcome ``error``.
+        """
+        ...
+
+
+def trail(keychain: Keychain, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+    """Say where *keychain* looks for the credential of *repository*, and what it finds there.
+
+    A keychain that explains nothing is one source, named for its class. Raises no `AuthError` or
+    `RegistryError`, only the reason of a run that was cancelled.
+    """
+    if isinstance(keychain, Explaining):
+        return keychain.explain(repository, access)
+    name = type(keychain).__name__
+    try:
+        found = keychain.resolve(repository, access)
+    except (AuthError, RegistryError) as error:
+        return (Consulted(source=name, outcome="error", why=error.message, expected=True),)
+    if found is None:
+        return (Consulted(source=name, outcome="miss"),)
+    return (Consulted(source=found.source, outcome="hit", why=f"by {name}"),)
+
+
 @frozen
 class Chain:
     """Asks each keychain in turn; the first answer wins."""
@@ -59,6 +123,16 @@ class Chain:
             if credential is not None:
                 return credential
         return None
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """Each link's own trail, up to the first answer or error; later links were not asked."""
+        asked: list[Consulted] = []
+        for keychain in self.keychains:
+            steps = trail(keychain, repository, access)
+            asked.extend(steps)
+            if steps and steps[-1].outcome in ("hit", "error"):
+                break
+        return tuple(asked)
 
 
 @frozen(kw_only=True)
@@ -78,6 +152,25 @@ class StaticKeychain:
         if self.access not in (None, access):
             return None
         return self.credential if covers(self.prefix, repository) else None
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """One line: whether the prefix and the access match."""
+        outcome: Literal["hit", "miss"] = "miss"
+        if not covers(self.prefix, repository):
+            why = f"{self.prefix} does not cover {repository}"
+        elif self.access not in (None, access):
+            why = f"it is for {self.access} only"
+        else:
+            outcome, why = "hit", ""
+        return (
+            Consulted(
+                source=self.credential.source,
+                key=self.prefix,
+                outcome=outcome,
+                why=why,
+                expected=self.prefix.partition("/")[0] == repository.host,
+            ),
+        )
 
 
 def covers(prefix: str, repository: Repository) -> bool:
@@ -100,3 +193,10 @@ class PullOnly:
         if access == "pull" or repository in self.written:
             return self.inner.resolve(repository, access)
         return None
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """The inner keychain's trail, or one line that says that it was not asked."""
+        if access == "pull" or repository in self.written:
+            return trail(self.inner, repository, access)
+        why = "what builds gets no credential for pushes that are not its own"
+        return (Consulted(source="credentials for pushes", outcome="skipped", why=why),)

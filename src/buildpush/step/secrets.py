@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import field, frozen
 from pydantic import SecretStr
 
-from ..auth import Access, Credential, Keychain
+from ..auth import Access, Consulted, Credential, Keychain, trail
 from ..errors import SpecError
 from ..oci import Repository
 from ..runtime import Redactor, Run
@@ -34,6 +34,10 @@ class Learnt:
             if found.password:  # what its base64 is in a config.json
                 self.redact.learn(f"{found.username}:{found.password}")
         return found
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """The inner keychain's trail."""
+        return trail(self.inner, repository, access)
 
 
 def write_secrets(sources: Mapping[str, SecretSource], run: Run) -> dict[str, Path]:

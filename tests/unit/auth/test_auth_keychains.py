@@ -6,8 +6,21 @@ import pickle
 
 import pytest
 
-from buildpush.auth import Access, Chain, Credential, PullOnly, StaticKeychain, covers
+from buildpush.auth import (
+    Access,
+    Chain,
+    Consulted,
+    Credential,
+    Explaining,
+    PullOnly,
+    StaticKeychain,
+    covers,
+    trail,
+)
+from buildpush.errors import AuthError, BuildpushError, RegistryUnavailableError
 from buildpush.oci import Repository
+from buildpush.runtime import Redactor
+from buildpush.step.secrets import Learnt
 
 APP = Repository("r.io", "acme/app")
 
@@ -80,3 +93,74 @@ def test_a_credentials_repr_hides_its_secrets(field: str) -> None:
     assert "c4n4ry" not in repr(credential)
     assert f"{field}='***'" in repr(credential)
     assert pickle.loads(pickle.dumps(credential)) == credential
+
+
+class Foreign:
+    """A keychain of somebody else's, that explains nothing."""
+
+    def __init__(self, answer: Credential | BuildpushError | None) -> None:
+        self.answer = answer
+
+    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+        if isinstance(self.answer, BuildpushError):
+            raise self.answer
+        return self.answer
+
+
+def told(asked: tuple[Consulted, ...]) -> list[tuple[str, str]]:
+    return [(step.source, step.outcome) for step in asked]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Credential(username="u", password="c4n4ry", source="a vault"), [("a vault", "hit")]),
+        (None, [("Foreign", "miss")]),
+        (AuthError("the vault is locked"), [("Foreign", "error")]),
+        (RegistryUnavailableError("nobody answers"), [("Foreign", "error")]),
+    ],
+)
+def test_a_keychain_that_explains_nothing_is_one_source(
+    answer: Credential | BuildpushError | None, expected: list[tuple[str, str]]
+) -> None:
+    """Third parties owe `resolve` and no more; an error is told, not raised."""
+    asked = trail(Foreign(answer), APP, "push")
+
+    assert told(asked) == expected
+    assert "c4n4ry" not in repr(asked) + "".join(map(str, asked))
+
+
+def test_a_trail_ends_with_the_answer() -> None:
+    """What comes after the first hit or error is not asked."""
+    late = Foreign(AuthError("never asked"))
+    chain = Chain((keychain("q.io", "q"), Foreign(None), keychain("r.io", "ci"), late))
+
+    assert told(chain.explain(APP, "push")) == [
+        ("argument", "miss"),
+        ("Foreign", "miss"),
+        ("argument", "hit"),
+    ]
+    assert told(Chain((late, chain)).explain(APP, "push")) == [("Foreign", "error")]
+
+
+def test_a_miss_says_why() -> None:
+    """The prefix, or the access; and whether an answer for this host was to be expected."""
+    other, reader = keychain("r.io/else", "x"), keychain("r.io/acme", "x", "pull")
+
+    assert list(map(str, trail(Chain((other, reader, keychain("q.io", "q"))), APP, "push"))) == [
+        "argument, r.io/else: miss (r.io/else does not cover r.io/acme/app)",
+        "argument, r.io/acme: miss (it is for pull only)",
+        "argument, q.io: miss (q.io does not cover r.io/acme/app)",
+    ]
+    assert [step.expected for k in (other, reader) for step in trail(k, APP, "push")] == [True] * 2
+    assert [step.expected for step in trail(keychain("q.io", "q"), APP, "push")] == [False]
+
+
+def test_keychains_around_a_keychain_pass_its_trail_on() -> None:
+    """A push that a backend may not do was not looked up at all."""
+    inner = keychain("r.io", "ci")
+    limited, learnt = PullOnly(inner), Learnt(inner, Redactor())
+
+    assert limited.explain(APP, "pull") == learnt.explain(APP, "pull") == trail(inner, APP, "pull")
+    assert [step.outcome for step in limited.explain(APP, "push")] == ["skipped"]
+    assert isinstance(limited, Explaining) and isinstance(learnt, Explaining)
