@@ -13,7 +13,8 @@ Branches mean remedies: the class tells the reader what to do next.
     │   ├── UnsupportedFeatureError
     │   └── CredentialConflictError
     ├── AuthError                       fix the credentials
-    │   └── PermissionDeniedError       ask for access
+    │   ├── PermissionDeniedError       ask for access
+    │   └── PreflightError              fix each destination's own error
     ├── BuildError                      fix the Dockerfile
     │   ├── OutOfMemoryError            give it more memory, or ask for less
     │   └── DiskFullError               give it more disk
@@ -21,6 +22,9 @@ Branches mean remedies: the class tells the reader what to do next.
     │   ├── NotFoundError               fix the name, or create it
     │   ├── RegistryUnavailableError    try again later                  (retryable)
     │   │   └── RateLimitedError        wait, or log in                  (retryable)
+    │   ├── TagConflictError            choose another tag, or look who moved it
+    │   ├── BlobTooLargeError           make smaller layers, or raise the limit
+    │   ├── PartialPushError            push again what failed
     │   └── DigestMismatchError         trust nothing that was received
     ├── StepTimeoutError                wait longer                      (TimeoutError)
     └── StepCancelledError              nothing to fix
@@ -30,6 +34,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from pathlib import Path
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -118,7 +123,29 @@ class LogEvidence:
         return f"complete log: {self.path}"
 
 
-Evidence = SourceEvidence | CommandEvidence | HttpEvidence | LogEvidence
+@frozen(kw_only=True)
+class CredentialEvidence:
+    """Who asked a registry, and how the credential was looked for: names only, never a secret.
+
+    *scope* is what was asked of its token service, *granted* what the token says it was given,
+    each empty when there is none. *trail* has one line for each source of credentials, in order.
+    """
+
+    anonymous: bool
+    scope: str = ""
+    granted: str = ""
+    trail: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """Show who asked, for what, and where the credential was looked for."""
+        who = "anonymously" if self.anonymous else "with a credential"
+        scope = f" for {self.scope}" if self.scope else ""
+        granted = f", and was granted {self.granted}" if self.granted else ""
+        looked = ("credentials were looked for in:", *self.trail) if self.trail else ()
+        return "\n  ".join([f"asked {who}{scope}{granted}", *looked])
+
+
+Evidence = SourceEvidence | CommandEvidence | HttpEvidence | LogEvidence | CredentialEvidence
 
 
 class BuildpushError(Exception):
@@ -126,10 +153,12 @@ class BuildpushError(Exception):
 
     *evidence* is a tuple of values that show what happened, *hint* the next move, *slug* names
     the page under ``docs/errors/``, *retryable* says whether the same call may succeed later.
+    *artifact* is the OCI layout that was kept when a push failed: pushing it needs no rebuild.
     """
 
     slug: ClassVar[str] = "error"
     retryable: ClassVar[bool] = False
+    artifact: Path | None = None
 
     def __init__(
         self, message: str, *, evidence: tuple[Evidence, ...] = (), hint: str = ""
@@ -266,6 +295,43 @@ class RateLimitedError(RegistryUnavailableError):
 
     slug = "rate-limited"
     retry_after: float | None = None
+
+
+class TagConflictError(RegistryError):
+    """A tag names another image than it may: it exists, is immutable, or was moved meanwhile.
+
+    *reference* is the tag, *found* the digest it names, *wanted* the one it was to name; text.
+    """
+
+    slug = "tag-conflict"
+    reference: str = ""
+    found: str = ""
+    wanted: str = ""
+
+
+class BlobTooLargeError(RegistryError):
+    """A blob is larger than the registry, or a proxy before it, takes; *size*, *limit* in bytes."""
+
+    slug = "blob-too-large"
+    size: int = 0
+    limit: int | None = None
+
+
+class PartialPushError(RegistryError):
+    """Some destinations have the image and some have not; *destinations* says which.
+
+    Each of them is a `buildpush.plan.Destination`, with its own error where it failed.
+    """
+
+    slug = "push-partial"
+    destinations: tuple[object, ...] = ()
+
+
+class PreflightError(AuthError):
+    """Several destinations cannot be pushed to, and nothing was built; *failures* are the errors."""
+
+    slug = "preflight-failed"
+    failures: tuple[BuildpushError, ...] = ()
 
 
 class DigestMismatchError(RegistryError):

@@ -25,7 +25,8 @@ def open_registry(request: BuildRequest, keychain: Keychain, run: Run) -> Regist
         keychain,
         run,
         insecure=request.insecure,
-        mirrors={host: (mirror,) for host, mirror in request.mirrors.items()},
+        certificates=request.certificates,
+        mirrors=request.mirrors,
         policy=RetryPolicy(attempts=request.retries + 1),
     )
 

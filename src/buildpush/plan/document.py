@@ -13,7 +13,7 @@ from ..errors import PlanError
 from ..spec import Output, SecretSource, SshSource
 from .demands import StagePlan
 from .fit import Fit
-from .values import BuildRequest, Capabilities
+from .values import BuildRequest, Capabilities, PushPolicy
 from .wants import shown
 
 __all__ = ["Decision", "Plan", "PlannedSecrets"]
@@ -95,6 +95,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     preview: str = ""
+    policy: PushPolicy = field(factory=PushPolicy)
 
     def __str__(self) -> str:
         return self.render()

@@ -53,6 +53,7 @@ class Row:
 
 
 _BY_BUILDPUSH: Final = Row(how="done by buildpush itself")
+_PUSHED_BY_US: Final = Row(feature=Feature.EXPORT_LAYOUT, how="buildpush pushes, from a layout")
 _CONNECTOR: Final = Row(
     refused="a connector is known only to Harness: give the full repository name and, in auth,"
     " a credential"
@@ -174,7 +175,17 @@ ROWS: Final[Mapping[str, Row]] = {
             "docker": "for what buildpush does itself; else the daemon's own list decides",
         },
     ),
+    "registries": Row(feature=Feature.CERTIFICATES),
     "retries": Row(how="for what buildpush does itself"),
+    "max_connections": Row(how="for what buildpush does itself"),
+    "anonymous_fallback": Row(how="for what buildpush does itself"),
+    "preflight": _BY_BUILDPUSH,
+    "destinations": _BY_BUILDPUSH,
+    "on_partial": Row(how="where buildpush pushes"),
+    "mount": Row(how="where buildpush pushes"),
+    "on_existing_tag": _PUSHED_BY_US,
+    "expect_current": _PUSHED_BY_US,
+    "media_types": _PUSHED_BY_US,
     "timeout": _BY_BUILDPUSH,
     "quiet": _BY_BUILDPUSH,
     "connector_ref": _CONNECTOR,

@@ -10,13 +10,14 @@ from attrs import evolve, field, frozen
 from ..dockerfile.instructions import Dockerfile
 from ..dockerfile.stages import Resolution
 from ..errors import Evidence, UnsupportedFeatureError
+from ..http.trust import Certificates
 from ..oci import Platform
 from ..spec import Cache, ResourceAmounts, StepSpec
 from .advice import advice
 from .demands import FRONTEND, Demand, demands, foreign_runs, resolutions, stage_plans
 from .document import Decision, Plan, PlannedSecrets
 from .fit import BACKENDS, ROWS, Fit, able, judge, reason
-from .values import BuildRequest, Capabilities, Delivery, Feature, Resources
+from .values import BuildRequest, Capabilities, Delivery, Feature, PushPolicy, Resources
 from .wants import wants
 
 __all__ = ["make_plan"]
@@ -79,6 +80,18 @@ def make_plan(
         timeout=spec.timeout,
         quiet=spec.quiet,
         warnings=tuple(advice(spec, dockerfile, own)),
+        policy=_policy(spec),
+    )
+
+
+def _policy(spec: StepSpec) -> PushPolicy:
+    return PushPolicy(
+        on_existing_tag=spec.on_existing_tag,
+        expect_current=spec.expect_current,
+        on_partial=spec.on_partial,
+        media_types=spec.media_types,
+        mount=spec.mount,
+        preflight=spec.preflight,
     )
 
 
@@ -169,6 +182,10 @@ def _delivery(
     if chosen is Delivery.DIRECT and not spec.push:
         text = "delivery: a direct delivery is a push, and push is off"
         return chosen, why, (_Refusal(text=text),)
+    ours = _ours_to_push(spec)
+    if chosen is Delivery.DIRECT and ours:
+        text = f"{', '.join(ours)}: buildpush would have to push, and delivery is direct"
+        return chosen, why, (_Refusal(text=text),)
     if chosen is Delivery.DIRECT and _packed(spec):
         text = "outputs: they are written from a layout, and delivery is direct"
         return chosen, why, (_Refusal(text=text),)
@@ -180,6 +197,9 @@ def _choose_delivery(
 ) -> tuple[Delivery, str]:
     if spec.delivery != "auto":
         return Delivery[spec.delivery.upper()], "as asked"
+    ours = _ours_to_push(spec)
+    if ours and spec.push:
+        return Delivery.LAYOUT, f"{', '.join(ours)}: only buildpush looks at what is there"
     if Feature.EXPORT_LAYOUT not in backend.features:
         return Delivery.DIRECT, _cannot(Feature.EXPORT_LAYOUT, backend)
     slow = backend.slow_export == "always" or (backend.slow_export == "with a base" and bases)
@@ -192,6 +212,16 @@ def _choose_delivery(
         return Delivery.DIRECT, f"exporting {what} would take longer than pushing it"
     # A layout where that costs little: then no push credential enters the backend's environment.
     return Delivery.LAYOUT, "it never sees a push credential"
+
+
+def _ours_to_push(spec: StepSpec) -> tuple[str, ...]:
+    """The settings that a backend which pushes by itself would not look at."""
+    asked = {
+        "on_existing_tag": spec.on_existing_tag != "overwrite",
+        "expect_current": spec.expect_current is not None,
+        "media_types": spec.media_types != "keep",
+    }
+    return tuple(name for name, wanted in asked.items() if wanted)
 
 
 def _packed(spec: StepSpec) -> bool:
@@ -236,8 +266,15 @@ def _request(
         annotations=spec.annotations,
         build_contexts=spec.build_contexts,
         mirrors=spec.mirrors,
-        insecure=spec.insecure,
+        insecure=spec.insecure.union(h for h, tls in spec.registries.items() if tls.insecure),
+        certificates={
+            host: Certificates(ca=tls.ca, certificate=tls.certificate, key=tls.key)
+            for host, tls in spec.registries.items()
+            if tls.ca or tls.certificate
+        },
         retries=spec.retries,
+        max_connections=spec.max_connections,
+        anonymous_fallback=spec.anonymous_fallback,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from attrs import field, frozen
 
 from ..dockerfile.instructions import Dockerfile
+from ..errors import BuildpushError
+from ..http.trust import Certificates
 from ..oci import Digest, ImageReference, Platform, Repository
 from ..spec.values import Cache, Output, Ulimit
 
@@ -20,10 +22,12 @@ __all__ = [
     "Cache",
     "Capabilities",
     "Delivery",
+    "Destination",
     "Feature",
     "ImageSummary",
     "LayoutArtifact",
     "Output",
+    "PushPolicy",
     "PushedArtifact",
     "Resources",
     "Ulimit",
@@ -36,6 +40,14 @@ def _copy_text(mapping: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _copy_paths(mapping: Mapping[str, Path]) -> Mapping[str, Path]:
+    return dict(mapping)
+
+
+def _copy_mirrors(mapping: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    return dict(mapping)
+
+
+def _copy_certificates(mapping: Mapping[str, Certificates]) -> Mapping[str, Certificates]:
     return dict(mapping)
 
 
@@ -94,6 +106,7 @@ class Feature(Enum):
     RUN_AS_USER = "run as a given user"
     MIRRORS = "pull through mirrors"
     INSECURE_REGISTRIES = "pull from insecure registries"
+    CERTIFICATES = "pull from registries with certificates of their own"
     EXPORT_LAYOUT = "export an OCI layout"
     EXPORT_FILES = "export plain files"
     PUSH_DIRECTLY = "push to a registry by itself"
@@ -142,7 +155,10 @@ class BuildRequest:
     *context* is an absolute folder; *dockerfile* its parsed Dockerfile, *dockerfile_path* where
     that was read. *secrets* and *ssh* map ids to files (or an agent's socket) only this run can
     read. *references* are the names the image will get; *insecure* the registry hosts that may
-    be spoken to by plain HTTP or without checking certificates; *retries* how often to try again.
+    be spoken to by plain HTTP or without checking certificates, *certificates* the authorities and
+    client certificates of others; *mirrors* what to ask first, in order, by host. *retries* is how
+    often to try again, *max_connections* how many at once per host. *anonymous_fallback*: a pull
+    whose credential is refused is tried without one.
     *local_outputs* are absolute folders that are to get the image's plain files, written by the
     backend itself.
     """
@@ -181,9 +197,16 @@ class BuildRequest:
     sbom: bool | str = False
     optimize: bool = False
     squash: bool = False
-    mirrors: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    mirrors: Mapping[str, tuple[str, ...]] = field(
+        factory=dict[str, tuple[str, ...]], converter=_copy_mirrors
+    )
     insecure: frozenset[str] = frozenset()
+    certificates: Mapping[str, Certificates] = field(
+        factory=dict[str, Certificates], converter=_copy_certificates
+    )
     retries: int = 4
+    max_connections: int = 8
+    anonymous_fallback: bool = True
     local_outputs: tuple[Path, ...] = ()
 
 
@@ -213,6 +236,44 @@ Artifact = LayoutArtifact | PushedArtifact
 
 
 @frozen(kw_only=True)
+class PushPolicy:
+    """How a push meets what it finds: existing tags, failing destinations, picky registries.
+
+    *on_existing_tag*: ``overwrite`` moves a tag; ``fail`` refuses every tag that exists,
+    ``skip_if_same`` those that name another image; ``skip`` leaves existing tags as they are.
+    *expect_current*: the digest that tags must name before they are moved. *on_partial*: whether
+    one destination's failure spares the others. *media_types*: ``keep`` pushes the bytes as they
+    are; ``docker`` and ``oci`` convert; ``auto`` converts when the registry refuses them. *mount*:
+    whether blobs are taken over from other repositories of a registry. *preflight*: whether every
+    destination is asked beforehand.
+    """
+
+    on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"] = "overwrite"
+    expect_current: Digest | None = None
+    on_partial: Literal["fail_fast", "continue"] = "fail_fast"
+    media_types: Literal["keep", "auto", "docker", "oci"] = "keep"
+    mount: bool = True
+    preflight: bool = True
+
+
+@frozen(kw_only=True)
+class Destination:
+    """What became of one name the image was to get.
+
+    *reference* is pinned to the digest that was read back there, where there is one. ``present``
+    named it before anything was sent; ``skipped`` was left as it was, on request. *uploaded*,
+    *mounted* and *existing* are the bytes of the blobs of its repository.
+    """
+
+    reference: ImageReference
+    status: Literal["pushed", "present", "skipped", "failed"]
+    error: BuildpushError | None = None
+    uploaded: int = 0
+    mounted: int = 0
+    existing: int = 0
+
+
+@frozen(kw_only=True)
 class ImageSummary:
     """One platform's image: digests of manifest and config, *size* in bytes as stored."""
 
@@ -227,7 +288,8 @@ class BuildResult:
     """What a finished step hands back.
 
     *digest* was read back from the registry for every tag (or computed from the layout when
-    nothing was pushed); *references* are pinned: ``name:tag@digest``; *outputs* are the files
+    nothing was pushed); *references* are pinned: ``name:tag@digest``; *destinations* says of each
+    what was done there; *outputs* are the files
     written beside the push; *log* is the file that has every line of the run; *seconds* is the
     whole run's wall time.
     """
@@ -237,6 +299,7 @@ class BuildResult:
     images: Mapping[Platform, ImageSummary]
     backend: Capabilities
     seconds: float
+    destinations: tuple[Destination, ...] = ()
     outputs: tuple[Path, ...] = ()
     log: Path | None = None
     warnings: tuple[str, ...] = ()

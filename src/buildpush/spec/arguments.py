@@ -9,8 +9,8 @@ from typing import Literal, Required, TypedDict
 
 from pydantic import SecretStr
 
-from ..oci import ImageReference, Platform, Repository
-from .fieldtypes import ResourceSettings
+from ..oci import Digest, ImageReference, Platform, Repository
+from .fieldtypes import RegistrySettings, ResourceSettings
 from .values import Cache, FromEnv, Output, SshSource, Ulimit
 
 __all__ = ["StepArguments"]
@@ -29,6 +29,13 @@ class _Amounts(TypedDict, total=False):
 class _Resources(TypedDict, total=False):
     limits: _Amounts
     requests: _Amounts
+
+
+class _Registry(TypedDict, total=False):
+    ca: str | Path
+    certificate: str | Path
+    key: str | Path
+    insecure: bool
 
 
 class StepArguments(TypedDict, total=False):
@@ -88,8 +95,18 @@ class StepArguments(TypedDict, total=False):
     sbom: bool | str
     squash: bool
     optimize: bool
-    mirrors: _Pairs
+    mirrors: _Pairs | Mapping[str, Sequence[str]]
     insecure: _Names
+    registries: Mapping[str, _Registry] | Mapping[str, RegistrySettings]
+    destinations: str | ImageReference | Repository | Sequence[str | ImageReference | Repository]
+    on_partial: Literal["fail_fast", "continue"]
+    on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"]
+    expect_current: str | Digest | None
+    media_types: Literal["keep", "auto", "docker", "oci"]
+    mount: bool
+    preflight: bool
+    anonymous_fallback: bool
+    max_connections: int
     retries: int
     timeout: str | float | timedelta | None
     quiet: bool

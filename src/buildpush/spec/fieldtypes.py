@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,15 +14,20 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    model_validator,
 )
+from pydantic.alias_generators import to_camel
 
-from ..oci import ImageReference, Platform, Repository
+from ..oci import Digest, ImageReference, Platform, Repository
 from .quantities import parse_cpu, parse_memory, parse_size, parse_timeout
 from .readers import (
     host_items,
+    mirror_items,
     read_address,
     read_annotation_name,
     read_cache,
+    read_destination,
+    read_digest,
     read_epoch,
     read_host,
     read_mirror,
@@ -77,6 +82,15 @@ def _show_source(source: object) -> object:
 _as_text = PlainSerializer(str, return_type=str, when_used="json")
 _as_source = PlainSerializer(_show_source, when_used="json")
 
+_as_optional_text = PlainSerializer(
+    lambda value: None if value is None else str(value), when_used="json"
+)
+
+
+def _digest(value: object) -> Digest | None:
+    return None if value in (None, "") else read_digest(value)
+
+
 Text = Annotated[str, BeforeValidator(plain_text)]
 OptionalText = Annotated[str | None, _optional(plain_text)]
 Name = Annotated[str, _read(read_name)]
@@ -126,8 +140,16 @@ Ulimits = Annotated[
 ]
 Hosts = Annotated[Mapping[Name, Annotated[str, _read(read_address)]], BeforeValidator(host_items)]
 Mirrors = Annotated[
-    Mapping[Annotated[str, _read(read_host)], Annotated[str, _read(read_mirror)]],
-    BeforeValidator(text_items),
+    Mapping[Annotated[str, _read(read_host)], tuple[Annotated[str, _read(read_mirror)], ...]],
+    BeforeValidator(mirror_items),
+]
+Destinations = Annotated[
+    tuple[Annotated[ImageReference, _read(read_destination), _as_text], ...],
+    BeforeValidator(splitter),
+    AfterValidator(_unique),
+]
+DigestText = Annotated[
+    Digest | None, PlainValidator(_digest, json_schema_input_type=str | None), _as_optional_text
 ]
 RegistryHosts = Annotated[frozenset[Annotated[str, _read(read_host)]], BeforeValidator(splitter)]
 Network = Annotated[str, _read(read_network)]
@@ -160,3 +182,29 @@ class ResourceSettings(BaseModel):
 
     limits: ResourceAmounts = ResourceAmounts()
     requests: ResourceAmounts = ResourceAmounts()
+
+
+class RegistrySettings(BaseModel):
+    """How one registry is reached: PEM files, or *insecure* for plain HTTP and any certificate."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    ca: LocalPath | None = None
+    certificate: LocalPath | None = None
+    key: LocalPath | None = None
+    insecure: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.key is not None and self.certificate is None:
+            raise ValueError("key: a key needs its certificate")
+        return self
+
+
+Registries = Annotated[Mapping[Annotated[str, _read(read_host)], RegistrySettings], Field()]

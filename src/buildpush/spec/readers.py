@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, cast
@@ -15,8 +15,8 @@ from typing import Final, cast
 from pydantic import SecretStr
 
 from ..errors import InvalidReferenceError
-from ..oci import ImageReference, Platform, Repository
-from .texts import fields, kind_of, plain_text
+from ..oci import Digest, ImageReference, Platform, Repository
+from .texts import fields, kind_of, listed, plain_text, splitter
 from .values import Cache, FromEnv, Output, SecretSource, SshSource, Ulimit
 
 CACHE_TYPES: Final = ("registry", "inline", "local", "gha", "s3", "azblob")
@@ -54,6 +54,24 @@ def read_repository(value: object) -> Repository:
 def read_reference(value: object) -> ImageReference:
     """An image reference, as ``docker pull`` reads it."""
     return value if isinstance(value, ImageReference) else ImageReference.parse(plain_text(value))
+
+
+def read_destination(value: object) -> ImageReference:
+    """A repository, which is to get every tag, or a reference with the one tag it is to get."""
+    if isinstance(value, Repository):
+        return ImageReference(repository=value)
+    reference = read_reference(value)
+    if reference.digest is not None:
+        raise InvalidReferenceError(
+            f"a destination has no digest: {str(reference)!r}", hint="name it by tag"
+        )
+    bare = isinstance(value, str) and ":" not in value.rpartition("/")[2]
+    return ImageReference(repository=reference.repository) if bare else reference
+
+
+def read_digest(value: object) -> Digest:
+    """``sha256:`` and 64 hexadecimal digits."""
+    return value if isinstance(value, Digest) else Digest(plain_text(value))
 
 
 def read_tag(value: object) -> str:
@@ -229,6 +247,19 @@ def read_mirror(value: object) -> str:
     if slash:
         Repository.parse(f"{host}/{path}")
     return text
+
+
+def mirror_items(value: object) -> object:
+    """Mirrors by host, each one or several; text and lists hold ``HOST=MIRROR``."""
+    if isinstance(value, Mapping):
+        return {key: listed(item) for key, item in cast("Mapping[object, object]", value).items()}
+    found: dict[str, list[str]] = {}
+    for item in cast("Iterable[object]", splitter(value)):
+        host, equals, mirror = plain_text(item).partition("=")
+        if not equals:
+            raise ValueError(f"expected HOST=MIRROR, not {item!r}")
+        found.setdefault(host, []).append(mirror)
+    return found
 
 
 def read_network(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from attrs import evolve
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -24,6 +25,8 @@ from .fieldtypes import (
     Annotations,
     Caches,
     Compression,
+    Destinations,
+    DigestText,
     Epoch,
     Hosts,
     LocalPath,
@@ -35,6 +38,7 @@ from .fieldtypes import (
     Platforms,
     Provenance,
     Reference,
+    Registries,
     RegistryHosts,
     RepositoryName,
     ResourceSettings,
@@ -166,10 +170,43 @@ class StepSpec(BaseModel):
         default=False, description="Snapshot faster, where snapshots are taken."
     )
     mirrors: Mirrors = Field(
-        default={}, description="Registry hosts to pull through instead, by host."
+        default={}, description="What to pull through first, by registry host; one or several."
     )
     insecure: RegistryHosts = Field(
         default=frozenset(), description="Registries to speak to without checking certificates."
+    )
+    registries: Registries = Field(
+        default={},
+        description="By host: `ca`, `certificate` and `key` (PEM files), or `insecure`.",
+    )
+    destinations: Destinations = Field(
+        default=(),
+        description="More places to push to: a repository gets every tag, a reference its own.",
+    )
+    on_partial: Literal["fail_fast", "continue"] = Field(
+        default="fail_fast", description="Whether one destination's failure spares the others."
+    )
+    on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"] = Field(
+        default="overwrite", description="What to do about tags that exist already."
+    )
+    expect_current: DigestText = Field(
+        default=None, description="The digest that the tags must name before they are moved."
+    )
+    media_types: Literal["keep", "auto", "docker", "oci"] = Field(
+        default="keep",
+        description="Whether manifests are converted: never, when refused (auto), or always.",
+    )
+    mount: bool = Field(
+        default=True, description="Take blobs over from other repositories of a registry."
+    )
+    preflight: bool = Field(
+        default=True, description="Before building, ask every destination whether we may push."
+    )
+    anonymous_fallback: bool = Field(
+        default=True, description="Pull anonymously where a credential is refused."
+    )
+    max_connections: int = Field(
+        default=8, ge=1, le=256, description="Requests at once to one registry, at most."
     )
     retries: int = Field(
         default=4, ge=0, le=20, description="How often to try again what may pass later."
@@ -224,8 +261,14 @@ class StepSpec(BaseModel):
 
     @property
     def references(self) -> tuple[ImageReference, ...]:
-        """The names the image gets: the repository with each tag."""
-        return tuple(ImageReference(repository=self.repo, tag=tag) for tag in self.tags)
+        """The names the image gets: the repository with each tag, then the other destinations."""
+        bare = (ImageReference(repository=self.repo), *self.destinations)
+        named = (
+            evolve(place, tag=tag)
+            for place in bare
+            for tag in ((place.tag,) if place.tag else self.tags)
+        )
+        return tuple(dict.fromkeys(named))
 
     @classmethod
     def _spellings(cls) -> Mapping[str, tuple[str, ...]]:

@@ -53,8 +53,7 @@ def sources(request: BuildRequest) -> tuple[Repository, ...]:
             with suppress(SpecError):
                 found[ImageReference.parse(name).repository] = None
     for repository in tuple(found):
-        mirror = request.mirrors.get(repository.host)
-        if mirror:
+        for mirror in request.mirrors.get(repository.host, ()):
             host, _, prefix = mirror.partition("/")
             found[Repository(host, "/".join(filter(None, (prefix, repository.path))))] = None
     return tuple(found)
@@ -122,12 +121,15 @@ def registries_conf(
     for host in sorted({*hosts, *request.insecure}):
         if insecure.allows(host):
             _table(tables, host)["insecure"] = True
-    for host, mirror in request.mirrors.items():
-        location: Table = {"location": mirror}
-        if insecure.allows(mirror.partition("/")[0]):
-            location["insecure"] = True
+    for host, wanted in request.mirrors.items():
+        locations: list[Table] = []
+        for mirror in wanted:
+            location: Table = {"location": mirror}
+            if insecure.allows(mirror.partition("/")[0]):
+                location["insecure"] = True
+            locations.append(location)
         table = _table(tables, host)
-        table["mirror"] = [location, *cast("list[Table]", table.get("mirror", []))]
+        table["mirror"] = [*locations, *cast("list[Table]", table.get("mirror", []))]
     lines = ['unqualified-search-registries = ["docker.io"]', 'short-name-mode = "disabled"']
     for name in sorted(tables):
         lines += _written(tables[name])

@@ -121,7 +121,7 @@ class Workplace:
         self._write(self.folder / "pull.json", auth)
         hosts = {repository.host for repository in (*pulls, *read, *written)}
         hosts |= {reference.repository.host for reference in request.references}
-        hosts |= {mirror.partition("/")[0] for mirror in request.mirrors.values()}
+        hosts |= {m.partition("/")[0] for several in request.mirrors.values() for m in several}
         user = user_registries(run.environment)
         self._write(self.folder / "registries.conf", registries_conf(request, hosts, user))
         self._write(self.folder / "policy.json", POLICY)

@@ -69,8 +69,7 @@ def _pulled(request: BuildRequest, platform: Platform | None) -> Iterator[Reposi
     for image in resolution.base_images:
         repository = image.reference.repository
         yield repository
-        mirror = request.mirrors.get(repository.host)
-        if mirror:
+        for mirror in request.mirrors.get(repository.host, ()):
             host, _, prefix = mirror.partition("/")
             yield Repository(host, "/".join(filter(None, (prefix, repository.path))))
     yield from _caches(request.cache_from)

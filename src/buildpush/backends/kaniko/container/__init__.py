@@ -178,7 +178,9 @@ def _loopback_hosts(request: BuildRequest) -> tuple[str, ...]:
     from ....http.trust import is_loopback
 
     hosts = [want.repository.host for want in wants(request, Platform.host())]
-    hosts += [mirror.partition("/")[0] for mirror in request.mirrors.values()]
+    hosts += [
+        mirror.partition("/")[0] for mirrors in request.mirrors.values() for mirror in mirrors
+    ]
     return tuple(dict.fromkeys(host for host in hosts if is_loopback(host)))
 
 

@@ -269,11 +269,12 @@ class _Words:
         for name in ("push_retry", "image_download_retry", "image_fs_extract_retry"):
             value = getattr(options, name)
             yield f"--{name.replace('_', '-')}={request.retries if value is None else value}"
-        for host, mirror in request.mirrors.items():
-            if hub(host) == _HUB:
-                yield from ("--registry-mirror", mirror)
-            else:
-                yield from ("--registry-map", f"{host}={mirror}")
+        for host, mirrors in request.mirrors.items():
+            for mirror in mirrors:
+                if hub(host) == _HUB:
+                    yield from ("--registry-mirror", mirror)
+                else:
+                    yield from ("--registry-map", f"{host}={mirror}")
         for host, mirrors in options.registry_maps.items():
             for mirror in mirrors:
                 yield from ("--registry-map", f"{hub(host)}={mirror}")
