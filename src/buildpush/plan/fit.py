@@ -175,7 +175,14 @@ ROWS: Final[Mapping[str, Row]] = {
             "docker": "for what buildpush does itself; else the daemon's own list decides",
         },
     ),
-    "registries": Row(feature=Feature.CERTIFICATES),
+    "registries": Row(
+        feature=Feature.CERTIFICATES,
+        instead={
+            "buildx": "for what buildpush does itself; else the builder's configuration decides",
+            "docker": "for what buildpush does itself; else the daemon's own list decides",
+            "buildah": "for what buildpush does itself; else /etc/containers/certs.d decides",
+        },
+    ),
     "retries": Row(how="for what buildpush does itself"),
     "max_connections": Row(how="for what buildpush does itself"),
     "anonymous_fallback": Row(how="for what buildpush does itself"),
@@ -208,6 +215,7 @@ _BUILDKIT: Final[Mapping[Feature, str]] = {
     Feature.SQUASH: "BuildKit does not squash",
     Feature.MIRRORS: "mirrors are part of a builder's own configuration",
     Feature.INSECURE_REGISTRIES: "they are part of a builder's own configuration",
+    Feature.CERTIFICATES: "they are part of a builder's own configuration",
     Feature.DEVICES: "only the experimental Dockerfile frontends know RUN --device",
     Feature.REMOTE_CONTEXT: "the build context is a folder here",
 }
@@ -237,6 +245,7 @@ CANNOT: Final[Mapping[str, Mapping[Feature, str]]] = {
         Feature.INSECURE_RUN: "its daemon's BuildKit is not configured for it",
     },
     "buildah": {
+        Feature.CERTIFICATES: "they are read from /etc/containers/certs.d",
         Feature.DEVICES: _NOTHING,
         Feature.ADD_UNPACK: _NOTHING,
         Feature.NAMED_NETWORK: "its networks are default, none and host",

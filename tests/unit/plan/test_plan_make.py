@@ -119,7 +119,7 @@ def test_the_request_holds_what_was_asked(plan: Planner, native: Capabilities) -
         sbom=True,
         optimize=True,
         squash=True,
-        mirrors={"docker.io": "m.eu"},
+        mirrors={"docker.io": ("m.eu",)},
         insecure=frozenset({"r.eu"}),
     )
 

@@ -291,7 +291,7 @@ def test_registries_are_hosts() -> None:
         mirrors={"docker.io": "mirror.acme.eu/hub"}, insecure=["localhost:5000", "[::1]:5"]
     )
 
-    assert spec.mirrors == {"docker.io": "mirror.acme.eu/hub"}
+    assert spec.mirrors == {"docker.io": ("mirror.acme.eu/hub",)}
     assert spec.insecure == {"localhost:5000", "[::1]:5"}
 
 

@@ -40,6 +40,7 @@ _ALWAYS: Final = frozenset(
         Feature.STRICTLY_REPRODUCIBLE,
         Feature.SOURCE_DATE_EPOCH,
         Feature.MIRRORS,
+        Feature.CERTIFICATES,
         Feature.INSECURE_REGISTRIES,
         Feature.EXPORT_LAYOUT,
     }

@@ -392,6 +392,11 @@ IMAGE_PROOFS: Final = (
         why_not="its scanner is an image that not everybody can reach",
     ),
     Proof(
+        feature=Feature.CERTIFICATES,
+        ask=Ask(settings=lambda _: {"registries": {"registry.example": {"ca": "ca.pem"}}}),
+        why_not="a registry with TLS has a name that every engine would have to be told",
+    ),
+    Proof(
         feature=Feature.INSECURE_REGISTRIES,
         ask=Ask(settings=lambda _: {"insecure": ["registry.example"]}),
         why_not="a registry on a loopback address is let off by everybody",

@@ -117,7 +117,7 @@ def test_plain_http_is_for_this_machine_and_those_that_are_named() -> None:
 def test_a_mirror_is_asked_before_the_users_own() -> None:
     """What the user has configured stays."""
     user = [{"location": "docker.io", "blocked": False, "mirror": [{"location": "m.corp"}]}]
-    request = a_request(mirrors={"docker.io": "127.0.0.1:5000/hub"})
+    request = a_request(mirrors={"docker.io": ("127.0.0.1:5000/hub",)})
 
     conf = tomllib.loads(registries_conf(request, (), user))
 
@@ -134,7 +134,7 @@ def test_everything_that_may_be_pulled_is_known() -> None:
         "FROM alpine AS a\nFROM r.io/acme/base\nCOPY --from=a /x /y\nCOPY --from=r.io/tool /t /t\n"
         "COPY --from=ctx /c /c\n",
         build_contexts={"ctx": "docker-image://r.io/ctx:1", "docs": "/docs"},
-        mirrors={"docker.io": "m.io/hub"},
+        mirrors={"docker.io": ("m.io/hub",)},
     )
 
     found = {str(repository) for repository in sources(request)}

@@ -103,7 +103,7 @@ CASES: dict[str, dict[str, Any]] = {
             "reproducible": True,
             "optimize": True,
             "squash": True,
-            "mirrors": {"docker.io": "mirror.example", "quay.io": "mirror.example/quay"},
+            "mirrors": {"docker.io": ("mirror.example",), "quay.io": ("mirror.example/quay",)},
             "insecure": frozenset({"docker.io", "127.0.0.1:5000"}),
             "compression_level": 9,
             "cache_from": repository("r.example/cache:x"),

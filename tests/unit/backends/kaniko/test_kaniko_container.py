@@ -489,7 +489,7 @@ def test_a_registry_on_our_loopback_is_out_of_reach(shop: Workshop, place: str) 
     settings: dict[str, Any] = (
         {"references": (reference,), "delivery": Delivery.DIRECT}
         if place == "reference"
-        else {"mirrors": {"docker.io": "localhost:5000"}}
+        else {"mirrors": {"docker.io": ("localhost:5000",)}}
     )
 
     with pytest.raises(PlanError, match="localhost:5000 is this machine's own loopback"):

@@ -126,7 +126,7 @@ def test_two_accounts_to_push_with_on_one_host_are_a_conflict() -> None:
 def test_mirrors_are_asked_with_their_own_accounts() -> None:
     """A mirror is another registry."""
     keychain = accounts(mirror_io="mirrored")
-    request = a_request("FROM busybox\n", mirrors={"docker.io": "mirror.io/hub"})
+    request = a_request("FROM busybox\n", mirrors={"docker.io": ("mirror.io/hub",)})
 
     assert users(config_json(request, keychain, None)) == {
         "mirror.io/hub/library/busybox": "mirrored"

@@ -79,14 +79,30 @@ def private_files(
     """
     text = dockerfile(request, executor).encode("utf-8", "surrogateescape")
     files = {"Dockerfile": text, "Dockerfile.dockerignore": b""}
-    for number, (host, path) in enumerate(options.registry_certificates.items()):
+    for number, (host, path) in enumerate(_authorities(request, options).items()):
         files[f"{CERTIFICATES}/{number}.ca.pem"] = _read(path, f"CA of {host}")
-    for number, (host, (certificate, key)) in enumerate(options.registry_client_certs.items()):
+    for number, (host, (certificate, key)) in enumerate(_client(request, options).items()):
         files[f"{CERTIFICATES}/{number}.cert.pem"] = _read(certificate, f"certificate for {host}")
         files[f"{CERTIFICATES}/{number}.key.pem"] = _read(key, f"key for {host}")
     for name, path in request.secrets.items():
         files[f"{SECRETS}/{name}"] = _read(path, f"secret {name}")
     return files
+
+
+def _authorities(request: BuildRequest, options: KanikoOptions) -> Mapping[str, Path]:
+    """The CA's file by host: the step's, and over them those that are for kaniko only."""
+    asked = {host: own.ca for host, own in request.certificates.items() if own.ca is not None}
+    return {**asked, **options.registry_certificates}
+
+
+def _client(request: BuildRequest, options: KanikoOptions) -> Mapping[str, tuple[Path, Path]]:
+    """The client certificate and its key by host; one file may hold both."""
+    asked = {
+        host: (own.certificate, own.key or own.certificate)
+        for host, own in request.certificates.items()
+        if own.certificate is not None
+    }
+    return {**asked, **options.registry_client_certs}
 
 
 def is_free(name: str) -> bool:
@@ -312,10 +328,10 @@ class _Words:
             yield from self._given("skip_push_permission_check")
 
     def _certificates(self) -> Iterator[str]:
-        for number, host in enumerate(self.options.registry_certificates):
+        for number, host in enumerate(_authorities(self.request, self.options)):
             path = self._private(f"{CERTIFICATES}/{number}.ca.pem")
             yield from ("--registry-certificate", f"{hub(host)}={path}")
-        for number, host in enumerate(self.options.registry_client_certs):
+        for number, host in enumerate(_client(self.request, self.options)):
             begin = self._private(f"{CERTIFICATES}/{number}")
             yield from (
                 "--registry-client-cert",

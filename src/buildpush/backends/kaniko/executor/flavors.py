@@ -135,6 +135,7 @@ _ALWAYS: Final = frozenset(
         Feature.SQUASH,
         Feature.MIRRORS,
         Feature.INSECURE_REGISTRIES,
+        Feature.CERTIFICATES,
     }
 )
 _SINCE: Final[Mapping[Feature, Version]] = {
