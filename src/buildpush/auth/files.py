@@ -1,33 +1,41 @@
-"""The docker config.json and containers' auth.json: read with every spelling, never written.
+"""The docker config.json and containers' auth.json as keychains: read once, never written.
 
 Follows docker's config file and containers-auth.json(5).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from attrs import define, field, frozen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from attrs import define, evolve, field, frozen
 
 from ..errors import AuthError, CredentialConflictError
 from ..oci import Repository
 from ..runtime import CancelToken, Environment
-from . import Access, Chain, Credential, Keychain, covers
+from . import Access, Consulted, Credential, Keychain, covers
+from .entries import HUB, HUB_KEY, Entries, Known, auth_entry, host_of
 from .helpers import Helper, HelperMissingError
 
-__all__ = ["DockerConfigKeychain", "KnownRegistries", "ambient", "ambient_files", "docker_config"]
+__all__ = [
+    "HUB",
+    "HUB_KEY",
+    "DockerConfigKeychain",
+    "KnownRegistries",
+    "Look",
+    "ambient",
+    "ambient_files",
+    "auth_entry",
+    "docker_config",
+]
 
-HUB: Final = "docker.io"
-HUB_KEY: Final = "https://index.docker.io/v1/"
-_HUB_HOSTS: Final = frozenset({HUB, "index.docker.io", "registry-1.docker.io"})
-_TOKEN_USER: Final = "<token>"  # noqa: S105 - docker's mark for an identity token, not a secret
+_AUTH_JSON: Final = ("containers", "auth.json")
+_KEPT: Final = 600.0
+"""Seconds after which a helper is asked anew: what it makes may be renewed during a long build."""
 
 
 def _as_is(text: str) -> str:
@@ -36,33 +44,6 @@ def _as_is(text: str) -> str:
 
 def _unheard(_: str) -> None:
     """Where warnings go when nobody listens."""
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-
-    auth: str | None = Field(default=None, repr=False)
-    username: str | None = None
-    password: str | None = Field(default=None, repr=False)
-    identitytoken: str | None = Field(default=None, repr=False)
-    registrytoken: str | None = Field(default=None, repr=False)
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-
-    auths: dict[str, _Entry | None] | None = None
-    cred_helpers: dict[str, str] | None = Field(default=None, alias="credHelpers")
-    creds_store: str | None = Field(default=None, alias="credsStore")
-
-
-@frozen(kw_only=True)
-class _Known:
-    """One usable entry: the prefix it covers and how it was written."""
-
-    prefix: str
-    plain: bool
-    credential: Credential
 
 
 @frozen(kw_only=True)
@@ -80,21 +61,26 @@ class KnownRegistries:
 
 
 @frozen(kw_only=True)
-class _Parsed:
-    known: tuple[_Known, ...] = ()
-    helpers: Mapping[str, str] = field(factory=dict[str, str])
-    store: str = ""
+class Look:
+    """One look into a file: what was tried, and the credential, error or warning it came to."""
+
+    asked: tuple[Consulted, ...]
+    credential: Credential | None = field(default=None, repr=False)
+    error: AuthError | None = None
+    warning: str = ""
 
 
 @define(eq=False, kw_only=True)
 class DockerConfigKeychain:
     """The credentials of one config file, which is read once and never written.
 
-    The longest key that covers a repository wins: ``ghcr.io/acme`` before ``ghcr.io``. For a
-    host, its credHelper is asked before the credsStore, and either before what the file itself
-    holds. A helper runs once per host. *text* is used instead of the file when it is given;
-    *source* is how messages name either. A helper that is not installed is a warning for a
-    pull and an `AuthError` for a push; a file that cannot be read or understood always is one.
+    The longest key that covers a repository wins: ``ghcr.io/acme`` before ``ghcr.io``. Where no
+    key names more than the host, its credHelper is asked before the credsStore, and either
+    before what the file itself holds. A helper runs once per host, and again after 10 minutes.
+    *text* is used instead of the file when it is given; *source* is how messages name either, and
+    *named* the variable that names the file, if one does. A helper that is not installed, and a
+    named file that does not exist, is a warning for a pull and an `AuthError` for a push; a file
+    that cannot be read or understood always is an error.
     """
 
     path: Path
@@ -104,155 +90,222 @@ class DockerConfigKeychain:
     redact: Callable[[str], str] = field(default=_as_is)
     text: str | None = field(default=None, repr=False)
     source: str = ""
-    _parsed: _Parsed | None = field(default=None, init=False, repr=False)
-    _answers: dict[str, Credential | None] = field(
-        factory=dict[str, Credential | None], init=False, repr=False
+    named: str = ""
+    clock: Callable[[], float] = time.monotonic
+    _read_already: bool = field(default=False, init=False, repr=False)
+    _parsed: Entries | None = field(default=None, init=False, repr=False)
+    _answers: dict[str, tuple[float, Credential | None]] = field(
+        factory=dict[str, tuple[float, Credential | None]], init=False, repr=False
     )
     _warned: set[str] = field(factory=set[str], init=False, repr=False)
     _lock: threading.RLock = field(factory=threading.RLock, init=False, repr=False)
 
     def resolve(self, repository: Repository, access: Access) -> Credential | None:
         """The credential for *repository*; None when this file knows none."""
-        target = Repository(_host(repository.host), repository.path)
-        with self._lock:
-            parsed = self._read()
-            try:
-                answer = self._ask(parsed, target)
-            except HelperMissingError as missing:
-                fallback = _best(parsed.known, target)
-                if fallback is None and access == "push":
-                    raise
-                if missing.message not in self._warned:
-                    self._warned.add(missing.message)
-                    self.warn(missing.message)
-                return fallback
-            return answer or _best(parsed.known, target)
+        seen = self.look(repository, access)
+        if seen.error is not None:
+            raise seen.error
+        self.say(seen.warning)
+        return seen.credential
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """The keys and helpers that were tried for *repository*, in order."""
+        return self.look(repository, access).asked
 
     def known(self) -> KnownRegistries:
         """Say what the file knows, without asking a helper; raises `AuthError` as `resolve` does."""
         with self._lock:
             parsed = self._read()
+        if parsed is None:
+            return KnownRegistries(source=self.name, absent=True)
         return KnownRegistries(
-            source=self._name,
-            registries=tuple(dict.fromkeys(known.prefix for known in parsed.known)),
+            source=self.name,
+            registries=tuple(dict.fromkeys(k.prefix for k in parsed.known if k.credential)),
             helpers={**parsed.helpers, **({"": parsed.store} if parsed.store else {})},
-            absent=self.text is None and not self.path.exists(),
         )
 
-    def _ask(self, parsed: _Parsed, target: Repository) -> Credential | None:
-        name = parsed.helpers.get(target.host) or parsed.store
-        if not name:
-            return None
-        if target.host not in self._answers:
-            helper = Helper(
-                name=name,
-                source=self._name,
-                environment=self.environment,
-                cancel=self.cancel,
-                redact=self.redact,
-            )
-            server = HUB_KEY if target.host == HUB else target.host
-            self._answers[target.host] = helper.get(server)
-        return self._answers[target.host]
+    def say(self, warning: str) -> None:
+        """Pass *warning* on, each of them once."""
+        with self._lock:
+            if not warning or warning in self._warned:
+                return
+            self._warned.add(warning)
+        self.warn(warning)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """How messages name the file: with the home folder as people write it."""
         if self.source:
             return self.source
         if self.path.is_relative_to(self.environment.home):
             return f"~/{self.path.relative_to(self.environment.home)}"
         return str(self.path)
 
-    def _read(self) -> _Parsed:
-        if self._parsed is None:
+    def look(self, repository: Repository, access: Access) -> Look:
+        """Look *repository* up, and tell how that went; raises only a cancelled run's reason."""
+        target = Repository(host_of(repository.host), repository.path)
+        with self._lock:
             try:
-                data = self.path.read_bytes() if self.text is None else self.text.encode()
-            except (FileNotFoundError, NotADirectoryError):
-                data = b"{}"
-            except OSError as error:
-                raise AuthError(
-                    f"{self._name} cannot be read: {error.strerror}",
-                    hint="credentials may be in it, so it is not skipped",
-                ) from error
-            self._parsed = _parse(data, self._name)
+                entries = self._read()
+            except AuthError as error:
+                return self._failed(error, "")
+            if entries is None:
+                return self._absent(access)
+            best = entries.best(target)
+            if best is not None and best.prefix != target.host:
+                return self._hit(f"auths.{best.key}", best.credential)
+            asked = self._ask(entries, target, best, access)
+            if asked.credential is not None or asked.error is not None:
+                return asked
+            last = self._hit(f"auths.{best.key}", best.credential) if best else Look(asked=())
+            misses = () if best else self._misses(entries, target)
+            return evolve(last, asked=asked.asked + last.asked + misses, warning=asked.warning)
+
+    def _ask(
+        self, entries: Entries, target: Repository, best: Known | None, access: Access
+    ) -> Look:
+        """Ask the helper for the host of *target*, if there is one."""
+        named = entries.helpers.get(target.host)
+        name, key = (
+            (named, f"credHelpers.{target.host}") if named else (entries.store, "credsStore")
+        )
+        if not name:
+            return Look(asked=())
+        helper = Helper(
+            name=name,
+            source=self.name,
+            environment=self.environment,
+            cancel=self.cancel,
+            redact=self.redact,
+        )
+        try:
+            credential = self._answer(helper, target.host)
+        except HelperMissingError as error:
+            if best is None and access == "push":
+                return self._failed(error, key)
+            why = f"{helper.program} is not on PATH"
+            return Look(asked=(self._told(key, "miss", why),), warning=error.message)
+        except AuthError as error:
+            return self._failed(error, key)
+        if credential is None:
+            why = f"{helper.program} holds none for {target.host}"
+            return Look(asked=(self._told(key, "miss", why, expected=bool(named)),))
+        return self._hit(key, credential, f"by {helper.program}")
+
+    def _answer(self, helper: Helper, host: str) -> Credential | None:
+        at, credential = self._answers.get(host, (float("-inf"), None))
+        if self.clock() - at >= _KEPT:
+            credential = helper.get(HUB_KEY if host == HUB else host)
+            self._answers[host] = (self.clock(), credential)
+        return credential
+
+    def _hit(self, key: str, credential: Credential | None, why: str = "") -> Look:
+        return Look(asked=(self._told(key, "hit", why, expected=True),), credential=credential)
+
+    def _failed(self, error: AuthError, key: str) -> Look:
+        return Look(asked=(self._told(key, "error", error.message, expected=True),), error=error)
+
+    def _absent(self, access: Access) -> Look:
+        """There is no such file: nothing to warn of, unless somebody named it."""
+        if not self.named:
+            return Look(asked=(self._told("", "miss", "no such file"),))
+        missing = AuthError(
+            f"{self.named} names {self.name}, which does not exist",
+            hint=f"log in, so that it is written, or unset {self.named}",
+        )
+        if access == "push":
+            return self._failed(missing, "")
+        return Look(asked=(self._told("", "miss", "no such file"),), warning=missing.message)
+
+    def _misses(self, entries: Entries, target: Repository) -> tuple[Consulted, ...]:
+        """Why no entry will do: those for the same host, or the keys that would have done."""
+        empty, wrong = "the entry is empty", f"it does not cover {target}"
+        near = tuple(
+            self._told(
+                f"auths.{known.key}",
+                "miss",
+                empty if covers(known.prefix, target) else wrong,
+                expected=True,
+            )
+            for known in entries.known
+            if known.host == target.host
+        )
+        if near:
+            return near
+        parts = target.path.split("/")
+        keys = ["/".join((target.host, *parts[:n])) for n in range(len(parts), -1, -1)]
+        why = f"neither {' nor '.join(keys)} is a key"
+        name = target.host.partition(":")[0]
+        others = dict.fromkeys(k.key for k in entries.known if k.host.partition(":")[0] == name)
+        if others:
+            why += f"; {', '.join(others)} is one"
+        return (self._told("auths", "miss", why),)
+
+    def _told(
+        self,
+        key: str,
+        outcome: Literal["hit", "miss", "error"],
+        why: str,
+        *,
+        expected: bool = False,
+    ) -> Consulted:
+        return Consulted(source=self.name, key=key, outcome=outcome, why=why, expected=expected)
+
+    def _read(self) -> Entries | None:
+        """What the file holds; None when there is none."""
+        if not self._read_already:
+            self._parsed = self._load()
+            self._read_already = True
         return self._parsed
 
-
-def _parse(data: bytes, source: str) -> _Parsed:
-    try:
-        config = _Config.model_validate(json.loads(data or b"{}"))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise AuthError(f"{source} is malformed: {place}: {first['msg']}") from None
-    except (ValueError, RecursionError) as error:
-        # `from None`: the decoder's error carries the whole file.
-        where = (
-            f" at line {error.lineno}, column {error.colno}"
-            if isinstance(error, json.JSONDecodeError)
-            else ""
-        )
-        raise AuthError(
-            f"{source} is not JSON{where}", hint="was it quoted by a shell, or cut short?"
-        ) from None
-    known: list[_Known] = []
-    for key, entry in (config.auths or {}).items():
-        credential = _credential(entry, key, source) if entry else None
-        if credential is not None:
-            known.append(
-                _Known(prefix=_prefix(key), plain="://" not in key, credential=credential)
-            )
-    helpers = {_prefix(key): name for key, name in (config.cred_helpers or {}).items() if name}
-    return _Parsed(known=tuple(known), helpers=helpers, store=config.creds_store or "")
-
-
-def _credential(entry: _Entry, key: str, source: str) -> Credential | None:
-    """What one entry holds; None when it is empty, as docker leaves it beside a credsStore."""
-    username, password = entry.username or "", entry.password or ""
-    if entry.auth:
+    def _load(self) -> Entries | None:
         try:
-            pair = base64.b64decode(entry.auth, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise AuthError(f"{source} is malformed: auths.{key}.auth is not base64") from None
-        username, colon, password = pair.partition(":")
-        if not colon:
-            raise AuthError(f"{source} is malformed: auths.{key}.auth is not user:password")
-        password = password.rstrip("\0")
-    identity = entry.identitytoken or ""
-    if username == _TOKEN_USER:
-        username, password, identity = "", "", identity or password
-    registry = entry.registrytoken or ""
-    if not (password or identity or registry):
+            data = self.path.read_bytes() if self.text is None else self.text.encode()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise AuthError(
+                f"{self.name} cannot be read: {error.strerror}",
+                hint="credentials may be in it, so it is not skipped",
+            ) from error
+        return Entries.parse(data, self.name)
+
+
+@frozen
+class _Files:
+    """The files of `ambient_files`: a helper that one of them misses may be another's entry."""
+
+    files: tuple[DockerConfigKeychain, ...]
+
+    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+        """The first file's answer; raises for a missing helper only when no file has one."""
+        missing: Look | None = None
+        for file in self.files:
+            seen = file.look(repository, access)
+            if isinstance(seen.error, HelperMissingError):
+                missing = missing or seen
+                continue
+            if seen.error is not None:
+                raise seen.error
+            file.say(seen.warning)
+            if seen.credential is not None:
+                if missing is not None and missing.error is not None:
+                    file.say(missing.error.message)
+                return seen.credential
+        if missing is not None and missing.error is not None:
+            raise missing.error
         return None
-    return Credential(
-        username=username,
-        password="" if identity else password,
-        identity_token=identity,
-        registry_token=registry,
-        source=source,
-    )
 
-
-def _prefix(key: str) -> str:
-    """A key as a host and perhaps a path, whichever of docker's spellings it uses."""
-    scheme, mark, rest = key.partition("://")
-    host, _, path = (rest if mark else scheme).strip("/").partition("/")
-    if mark or path in ("v1", "v2"):
-        path = ""  # docker's own keys are URLs, of which it reads the host only
-    host = _host(host)
-    return f"{host}/{path}" if path else host
-
-
-def _host(host: str) -> str:
-    host = host.lower().removesuffix(":443")
-    return HUB if host in _HUB_HOSTS else host
-
-
-def _best(known: Iterable[_Known], target: Repository) -> Credential | None:
-    """The longest match; of two spellings of one key, the plain one, which is the newer form."""
-    matches = [k for k in known if covers(k.prefix, target)]
-    best = max(matches, key=lambda k: (len(k.prefix), k.plain), default=None)
-    return best.credential if best else None
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """What each file was asked, up to the one that answers or breaks."""
+        asked: list[Consulted] = []
+        for file in self.files:
+            seen = file.look(repository, access)
+            asked.extend(seen.asked)
+            broken = seen.error is not None and not isinstance(seen.error, HelperMissingError)
+            if broken or seen.credential is not None:
+                break
+        return tuple(asked)
 
 
 def ambient(
@@ -267,7 +320,7 @@ def ambient(
     The files are those of `ambient_files`.
     """
     files = ambient_files(environment, warn, cancel=cancel, redact=redact)
-    return files[0] if len(files) == 1 else Chain(files)
+    return _Files(files)
 
 
 def ambient_files(
@@ -279,33 +332,44 @@ def ambient_files(
 ) -> tuple[DockerConfigKeychain, ...]:
     """The files that credentials are looked for in, in order, whether they exist or not.
 
-    REGISTRY_AUTH_FILE alone when it is set, as for podman and skopeo. Else DOCKER_AUTH_CONFIG
-    (the JSON itself), then config.json in DOCKER_CONFIG or ``~/.docker``, then
-    ``containers/auth.json`` in XDG_RUNTIME_DIR. *warn* hears of helpers that are missing.
+    REGISTRY_AUTH_FILE alone when it is set, as for podman and skopeo; then it has to be there.
+    Else DOCKER_AUTH_CONFIG (the JSON itself), then config.json in DOCKER_CONFIG or ``~/.docker``,
+    then ``containers/auth.json`` in XDG_RUNTIME_DIR (``/run/containers/UID`` when that is not
+    set), then in XDG_CONFIG_HOME or ``~/.config``, where macOS has it. *warn* hears of helpers
+    and files that are missing.
     """
     variables, token = environment.variables, cancel or CancelToken()
 
-    def link(path: Path, text: str | None = None, source: str = "") -> DockerConfigKeychain:
+    def link(
+        path: Path | str, *parts: str, text: str | None = None, source: str = "", named: str = ""
+    ) -> DockerConfigKeychain:
         return DockerConfigKeychain(
-            path=path,
+            path=environment.cwd.joinpath(path, *parts),
             environment=environment,
             warn=warn,
             cancel=token,
             redact=redact,
             text=text,
             source=source,
+            named=named,
         )
 
     if variables.get("REGISTRY_AUTH_FILE"):
-        return (link(Path(variables["REGISTRY_AUTH_FILE"])),)
-    docker = Path(variables.get("DOCKER_CONFIG") or environment.home / ".docker")
-    links = [link(docker / "config.json")]
-    if variables.get("DOCKER_AUTH_CONFIG"):
-        text = variables["DOCKER_AUTH_CONFIG"]
-        links.insert(0, link(docker / "config.json", text, "DOCKER_AUTH_CONFIG"))
-    if variables.get("XDG_RUNTIME_DIR"):
-        links.append(link(Path(variables["XDG_RUNTIME_DIR"], "containers", "auth.json")))
-    return tuple(links)
+        return (link(variables["REGISTRY_AUTH_FILE"], named="REGISTRY_AUTH_FILE"),)
+    docker = variables.get("DOCKER_CONFIG") or environment.home / ".docker"
+    text = variables.get("DOCKER_AUTH_CONFIG")
+    name = "DOCKER_AUTH_CONFIG"
+    first = (link(docker, "config.json", text=text, source=name),) if text else ()
+    volatile = variables.get("XDG_RUNTIME_DIR")
+    settings = variables.get("XDG_CONFIG_HOME") or environment.home / ".config"
+    return (
+        *first,
+        link(docker, "config.json"),
+        link(volatile, *_AUTH_JSON)
+        if volatile
+        else link(f"/run/containers/{environment.uid}", "auth.json"),
+        link(settings, *_AUTH_JSON),
+    )
 
 
 def docker_config(keychain: Keychain, wants: Iterable[tuple[Repository, Access]]) -> str:
@@ -325,13 +389,3 @@ def docker_config(keychain: Keychain, wants: Iterable[tuple[Repository, Access]]
             )
     auths = {HUB_KEY if h == HUB else h: auth_entry(c) for h, c in sorted(chosen.items())}
     return json.dumps({"auths": auths})
-
-
-def auth_entry(credential: Credential) -> dict[str, str]:
-    """*credential* as an entry of ``auths`` in a docker configuration."""
-    if credential.registry_token:
-        return {"registrytoken": credential.registry_token}
-    if credential.identity_token:
-        return {"identitytoken": credential.identity_token}
-    pair = f"{credential.username}:{credential.password}"
-    return {"auth": base64.b64encode(pair.encode()).decode()}

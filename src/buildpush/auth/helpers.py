@@ -63,7 +63,8 @@ class Helper:
         if path is None:
             raise HelperMissingError(
                 f"{self.source} names the credential helper {self.program}, which is not on PATH",
-                hint=f"install {self.program}, or take it out of {self.source}",
+                hint=f"install {self.program}, or take it out of {self.source}; PATH is"
+                f" {self.environment.variables.get('PATH', 'not set')}",
             )
         done = self._run(path, server)
         if done.exit_code != 0:

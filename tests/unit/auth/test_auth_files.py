@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from buildpush.auth import Chain, Credential, Keychain, StaticKeychain
-from buildpush.auth.files import DockerConfigKeychain, ambient, docker_config
+from buildpush.auth import Chain, Credential, Keychain, StaticKeychain, trail
+from buildpush.auth.files import (
+    DockerConfigKeychain,
+    ambient,
+    ambient_files,
+    docker_config,
+)
 from buildpush.errors import AuthError, CredentialConflictError
 from buildpush.oci import ImageReference, Repository
 from buildpush.runtime import Environment
@@ -274,6 +279,163 @@ def test_registry_auth_file_stands_alone(tmp_path: Path, environment: Make) -> N
 
     assert user_of(keychain, Repository("q.io", "a")) == "file"
     assert user_of(keychain, Repository("r.io", "a")) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({"XDG_RUNTIME_DIR": "run"}, "run/containers/auth.json"),
+        ({"XDG_CONFIG_HOME": "settings"}, "settings/containers/auth.json"),
+        ({}, "home/.config/containers/auth.json"),
+    ],
+)
+def test_every_place_of_containers_is_looked_at(
+    tmp_path: Path, environment: Make, variables: Mapping[str, str], place: str
+) -> None:
+    """The volatile one of Linux, and the one in the settings, which is macOS's."""
+    put(tmp_path / place, "r.io", "podman")
+
+    keychain = ambient(environment(variables), unheard)
+
+    assert user_of(keychain, Repository("r.io", "a")) == "podman"
+
+
+def test_without_a_runtime_folder_root_has_one_of_its_own(environment: Make) -> None:
+    """Where podman writes as root."""
+    places = [file.name for file in ambient_files(environment({}))]
+
+    assert places == [
+        "~/.docker/config.json",
+        "/run/containers/1000/auth.json",
+        "~/.config/containers/auth.json",
+    ]
+
+
+def test_a_named_file_that_does_not_exist_stops_a_push(tmp_path: Path, environment: Make) -> None:
+    """Who names a file means it; a public image can still be pulled, with one warning."""
+    variables = {"REGISTRY_AUTH_FILE": "gone/auth.json"}
+    heard: list[str] = []
+    keychain = ambient(environment(variables), heard.append)
+
+    assert keychain.resolve(GHCR, "pull") is keychain.resolve(HUB, "pull") is None
+    message = f"REGISTRY_AUTH_FILE names {tmp_path}/gone/auth.json, which does not exist"
+    assert heard == [message]
+    with pytest.raises(AuthError, match=rf"^{message}$"):
+        keychain.resolve(GHCR, "push")
+
+
+def test_a_helper_that_one_file_misses_may_be_another_files_entry(
+    tmp_path: Path, environment: Make
+) -> None:
+    """A credsStore from a laptop beside a login by podman."""
+    (tmp_path / "home/.docker").mkdir()
+    (tmp_path / "home/.docker/config.json").write_text('{"credsStore": "desktop"}')
+    put(tmp_path / "home/.config/containers/auth.json", "r.io", "podman")
+    heard: list[str] = []
+
+    keychain = ambient(environment({"PATH": ""}), heard.append)
+
+    found = keychain.resolve(Repository("r.io", "a"), "push")
+    assert found is not None and found.username == "podman"
+    assert len(heard) == 1 and "docker-credential-desktop" in heard[0]
+    assert [step.outcome for step in trail(keychain, Repository("r.io", "a"), "push")] == [
+        "error",
+        "miss",
+        "hit",
+    ]
+    with pytest.raises(AuthError, match="docker-credential-desktop"):
+        keychain.resolve(Repository("q.io", "a"), "push")
+
+
+@pytest.mark.parametrize("key", ["auths", "credHelpers", "credsStore"])
+def test_a_key_of_a_repository_is_more_exact_than_a_helper_for_its_host(
+    config: Config, key: str
+) -> None:
+    """Who writes a path into a key means it."""
+    document: dict[str, object] = {"auths": {"r.io/acme": auth("acme", "w")}}
+    document |= {"credHelpers": {"r.io": "gone"}} if key == "credHelpers" else {}
+    document |= {"credsStore": "gone"} if key == "credsStore" else {}
+
+    assert user_of(config(document), Repository("r.io", "acme/a")) == "acme"
+
+
+def lines(keychain: DockerConfigKeychain, repository: Repository) -> list[str]:
+    return [str(step) for step in keychain.explain(repository, "push")]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"auths": {"https://r.io/v1/": auth("ci", "w")}}, ["auths.https://r.io/v1/: hit"]),
+        ({}, ["auths: miss (neither r.io/acme/app nor r.io/acme nor r.io is a key)"]),
+        (
+            {"auths": {"r.io:5000": auth("ci", "w"), "q.io": auth("ci", "w")}},
+            [
+                (
+                    "auths: miss (neither r.io/acme/app nor r.io/acme nor r.io is a key; r.io:5000"
+                    " is one)"
+                )
+            ],
+        ),
+        (
+            {"auths": {"r.io/acme-eu": auth("ci", "w"), "r.io": {}}},
+            [
+                "auths.r.io/acme-eu: miss (it does not cover r.io/acme/app)",
+                "auths.r.io: miss (the entry is empty)",
+            ],
+        ),
+        (
+            {"credsStore": "gone", "auths": {"r.io": auth("ci", "w")}},
+            ["credsStore: miss (docker-credential-gone is not on PATH)", "auths.r.io: hit"],
+        ),
+        (
+            {"credHelpers": {"r.io": "gone"}},
+            [
+                (
+                    "credHelpers.r.io: error (~/.docker/config.json names the credential helper"
+                    " docker-credential-gone, which is not on PATH)"
+                )
+            ],
+        ),
+    ],
+)
+def test_a_file_says_which_keys_it_was_asked_for(
+    config: Config, document: object, expected: list[str]
+) -> None:
+    """Every key that was tried, and why it will not do."""
+    told = lines(config(document), Repository("r.io", "acme/app"))
+
+    assert told == [f"~/.docker/config.json, {line}" for line in expected]
+
+
+def test_a_file_that_is_none_or_broken_says_so(config: Config, environment: Make) -> None:
+    """One line each."""
+    gone = DockerConfigKeychain(path=Path("/nowhere/config.json"), environment=environment({}))
+
+    assert lines(gone, GHCR) == ["/nowhere/config.json: miss (no such file)"]
+    assert lines(config("{"), GHCR) == [
+        "~/.docker/config.json: error (~/.docker/config.json is not JSON at line 1, column 2)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"auths": {"q.io": auth("ci", "w")}}, False),
+        ({"auths": {"r.io/else": auth("ci", "w")}}, True),
+        ({"auths": {"r.io": {}}}, True),
+        ({"credHelpers": {"q.io": "gone"}}, False),
+        ({"credHelpers": {"r.io": "gone"}}, True),
+    ],
+)
+def test_a_file_says_whether_it_should_have_known(
+    config: Config, document: object, expected: bool
+) -> None:
+    """What is set up for a host and has nothing is not the same as knowing nothing."""
+    asked = trail(config(document), Repository("r.io", "acme/app"), "push")
+
+    assert [step.outcome for step in asked] != ["hit"]
+    assert any(step.expected for step in asked) == expected
 
 
 def only(prefix: str, **fields: str) -> StaticKeychain:

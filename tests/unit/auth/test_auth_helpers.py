@@ -171,8 +171,9 @@ def test_a_missing_helper_stops_a_push(machine: Machine) -> None:
     """A push that goes out anonymously would only fail later, and say less."""
     keychain = machine.keychain(credsStore="desktop")
 
-    with pytest.raises(AuthError, match=r"~/config\.json .*docker-credential-desktop.* PATH"):
+    with pytest.raises(AuthError, match=r"~/config\.json .*docker-credential-desktop") as caught:
         keychain.resolve(R_IO, "push")
+    assert machine.environment.variables["PATH"] in caught.value.hint
 
 
 @pytest.mark.parametrize("access", ["pull", "push"])
@@ -291,3 +292,34 @@ def test_a_helper_that_cannot_be_started_is_an_error(machine: Machine) -> None:
 
     with pytest.raises(AuthError, match="cannot be started: No such file"):
         machine.keychain(credHelpers={"r.io": "bad"}).resolve(R_IO, "pull")
+
+
+def test_what_a_helper_said_is_asked_again_after_ten_minutes(machine: Machine) -> None:
+    """Tokens of clouds end while a long build runs."""
+    machine.helper("ecr", says(ANSWER))
+    now = [0.0]
+    keychain = machine.keychain(credHelpers={"r.io": "ecr"})
+    keychain.clock = lambda: now[0]
+
+    for now[0] in (0.0, 599.0, 600.0, 601.0):
+        keychain.resolve(R_IO, "push")
+
+    assert machine.asked("ecr") == ["get r.io"] * 2
+
+
+def test_a_helper_is_told_of_in_the_trail_and_asked_no_second_time(machine: Machine) -> None:
+    """Its own words for having nothing are a miss, and for a host of its own one to wonder at."""
+    machine.helper("has", says(ANSWER))
+    machine.helper("none", says("credentials not found", 1))
+    keychain = machine.keychain(credsStore="has", credHelpers={"q.io": "none"})
+
+    keychain.resolve(R_IO, "push")
+    told = [str(step) for step in keychain.explain(R_IO, "push")]
+    asked = keychain.explain(Repository("q.io", "a"), "push")
+
+    assert told == ["~/config.json, credsStore: hit (by docker-credential-has)"]
+    assert machine.asked("has") == ["get r.io"]
+    assert str(asked[0]) == (
+        "~/config.json, credHelpers.q.io: miss (docker-credential-none holds none for q.io)"
+    )
+    assert asked[0].expected

@@ -71,16 +71,20 @@ def test_logins(login: Path, helper: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_logins_as_json(login: Path, helper: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same for a program."""
-    assert as_json(capsys)["credentials"] == [
-        {
-            "source": "~/.docker/config.json",
-            "there": True,
-            "registries": ["ghcr.io", "docker.io"],
-            "helpers": {
-                "eu.gcr.io": {"name": "gone", "installed": False},
-                "": {"name": "here", "installed": True},
-            },
-        }
+    docker, *others = as_json(capsys)["credentials"]
+
+    assert docker == {
+        "source": "~/.docker/config.json",
+        "there": True,
+        "registries": ["ghcr.io", "docker.io"],
+        "helpers": {
+            "eu.gcr.io": {"name": "gone", "installed": False},
+            "": {"name": "here", "installed": True},
+        },
+    }
+    assert [login["source"] for login in others] == [
+        f"/run/containers/{os.getuid()}/auth.json",
+        "~/.config/containers/auth.json",
     ]
 
 
@@ -108,7 +112,7 @@ def test_a_login_that_cannot_be_read_as_json(
     """It has a problem instead of registries."""
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", "[")
 
-    (broken, _) = as_json(capsys)["credentials"]
+    broken, *_ = as_json(capsys)["credentials"]
 
     assert broken["source"] == "DOCKER_AUTH_CONFIG"
     assert "is not JSON" in broken["problem"]
