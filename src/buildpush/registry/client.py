@@ -165,6 +165,21 @@ class RegistryClient:
         )
         return self._exchange.retry(f"uploading {descriptor.digest}", upload.place)
 
+    def check_push(self, repository: Repository) -> None:
+        """Prove that we may push to *repository*: begin an upload there, and cancel it.
+
+        Raises what a push would: `AuthError`, `PermissionDeniedError`, `NotFoundError`.
+        """
+        nothing = Descriptor(media_type="", digest=Digest.of(b""), size=0)
+        upload = Upload(
+            exchange=self._exchange,
+            repository=repository,
+            descriptor=nothing,
+            open_body=lambda: iter(()),
+            about=f"asking whether {repository} may be pushed to",
+        )
+        self._exchange.retry(f"asking {repository.host}", upload.prove)
+
     def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> Digest:
         """Store *data* under the reference's digest if it has one, else under its tag.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, Literal
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -37,6 +38,7 @@ class Upload:
     open_body: Callable[[], Iterator[bytes]] = field(repr=False)
     mount_from: Repository | None = None
     look_first: bool = True
+    about: str = ""
 
     def place(self) -> Placed:
         """Make sure the blob is there, once; transient faults are the caller's to retry."""
@@ -50,12 +52,20 @@ class Upload:
         self._send(location or self._begin())
         return "uploaded"
 
+    def prove(self) -> None:
+        """Begin an upload and cancel it: whoever may do that may push."""
+        location = self._begin()
+        call = Call(method="DELETE", where=location, want=self._want(), about=self._about)
+        # Some registries know no DELETE here; they forget an upload that nobody goes on with.
+        with suppress(RegistryError, AuthError), self.exchange.send(call):
+            pass
+
     def _want(self, also: Repository | None = None) -> Want:
         return Want(repository=self.repository, access="push", also=also)
 
     @property
     def _about(self) -> str:
-        return f"uploading blob {self.descriptor.digest} to {self.repository}"
+        return self.about or f"uploading blob {self.descriptor.digest} to {self.repository}"
 
     def _mountable(self) -> bool:
         origin = self.mount_from
