@@ -24,9 +24,9 @@ from ..oci import ImageReference, Repository
 from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Feature, Plan, make_plan
 from ..runtime import CancelToken, Deadline, Environment, Run
 from ..runtime.host import host_faults
+from ..runtime.workdir import workdir
 from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
-from .workdir import workdir
 
 if TYPE_CHECKING:
     from .bake import BakeArguments
@@ -131,6 +131,19 @@ class BuildAndPushStep(StepSpec):
         with host_faults(environment):
             return self._choose(backend or self.backend, environment)[1]
 
+    def preflight(
+        self, *, on_event: EventSink = ignore, cancel: CancelToken | None = None
+    ) -> tuple[Repository, ...]:
+        """Ask every destination whether we may push to it, without building; those that say yes.
+
+        An upload is opened in each and cancelled, all within five seconds; what does not answer
+        in time is a warning. Raises the error of the destination that refuses, `PreflightError`
+        with all of them when several do.
+        """
+        from .asking import ask_now
+
+        return ask_now(self, self.auth, on_event, cancel or CancelToken())
+
     def run(
         self,
         *,
@@ -209,9 +222,11 @@ class BuildAndPushStep(StepSpec):
     ) -> BuildResult:
         """The whole of a run, top to bottom. Everything else in this file is plumbing."""
         from ..auth.files import ambient
+        from ..auth.learning import Learnt
+        from .asking import ask_beforehand
         from .delivery import deliver  # lazily: it loads the HTTP client
         from .journal import journal
-        from .secrets import Learnt, find_agents, write_secrets
+        from .secrets import find_agents, write_secrets
 
         environment = Environment.current()
         with (
@@ -235,6 +250,8 @@ class BuildAndPushStep(StepSpec):
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
             keychain = Learnt(Chain((*self.auth, signed_in)), run.redact)
+            if plan.push and plan.policy.preflight:
+                ask_beforehand(self, keychain, run, plan.request.delivery)
             request = evolve(
                 plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run)),
                 local_outputs=_local_outputs(plan, environment.cwd),

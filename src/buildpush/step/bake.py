@@ -24,9 +24,9 @@ from ..oci import ImageReference, Platform
 from ..runtime import CancelToken, Environment
 from ..runtime.host import host_faults
 from ..runtime.process import Completed
+from ..runtime.workdir import workdir
 from ..spec.bake import BakeStep, parse_bake
 from ..spec.bakefields import Surroundings
-from .workdir import workdir
 
 __all__ = ["BakeArguments", "Request", "steps"]
 

@@ -6,38 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import field, frozen
 from pydantic import SecretStr
 
-from ..auth import Access, Consulted, Credential, Keychain, trail
 from ..errors import SpecError
-from ..oci import Repository
-from ..runtime import Redactor, Run
+from ..runtime import Run
 from ..spec import FromEnv, SecretSource, SshSource
 
-__all__ = ["Learnt", "find_agents", "write_secrets"]
-
-
-@frozen
-class Learnt:
-    """A keychain whose every answer the run's redactor knows, whoever asks it for what."""
-
-    inner: Keychain
-    redact: Redactor = field(repr=False)
-
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
-        """The inner keychain's answer."""
-        found = self.inner.resolve(repository, access)
-        if found is not None:
-            for secret in (found.password, found.identity_token, found.registry_token):
-                self.redact.learn(secret)
-            if found.password:  # what its base64 is in a config.json
-                self.redact.learn(f"{found.username}:{found.password}")
-        return found
-
-    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
-        """The inner keychain's trail."""
-        return trail(self.inner, repository, access)
+__all__ = ["find_agents", "write_secrets"]
 
 
 def write_secrets(sources: Mapping[str, SecretSource], run: Run) -> dict[str, Path]:

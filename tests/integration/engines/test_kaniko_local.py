@@ -37,7 +37,7 @@ from buildpush.oci.layout import Layout
 from buildpush.registry.client import RegistryClient
 from buildpush.registry.push import push
 from buildpush.runtime import CancelToken, Run
-from buildpush.step.workdir import workdir
+from buildpush.runtime.workdir import workdir
 from buildpush.runtime import Environment
 HOST, BASE = sys.argv[1:3]
 REFERENCES = (ImageReference.parse(f"{HOST}/made:1"),)

@@ -17,10 +17,10 @@ from buildpush.auth import (
     covers,
     trail,
 )
+from buildpush.auth.learning import Learnt
 from buildpush.errors import AuthError, BuildpushError, RegistryUnavailableError
 from buildpush.oci import Repository
 from buildpush.runtime import Redactor
-from buildpush.step.secrets import Learnt
 
 APP = Repository("r.io", "acme/app")
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from buildpush.step.workdir import workdir
+from buildpush.runtime.workdir import workdir
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from buildpush.step.workdir import workdir
+from buildpush.runtime.workdir import workdir
 
 with workdir(Path(sys.argv[1]), os.getuid()) as folder:
     (folder / "secret").touch()
@@ -104,7 +104,7 @@ def test_a_folder_is_locked_until_it_is_gone(
 ) -> None:
     """Another run that begins meanwhile must not remove what is being removed."""
     taken: list[bool] = []
-    room = sys.modules["buildpush.step.workdir"]  # the package has a function of that name
+    room = sys.modules["buildpush.runtime.workdir"]
     remove = room._remove
 
     def watched(folder: Path) -> None:
