@@ -3,7 +3,7 @@
 from .demands import StagePlan
 from .document import Decision, Plan, PlannedSecrets
 from .fit import BACKENDS, CANNOT, Fit
-from .making import make_plan
+from .making import make_plan, push_policy
 from .values import (
     Artifact,
     BuildRequest,
@@ -46,4 +46,5 @@ __all__ = [
     "StagePlan",
     "Ulimit",
     "make_plan",
+    "push_policy",
 ]

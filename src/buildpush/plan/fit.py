@@ -186,7 +186,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "retries": Row(how="for what buildpush does itself"),
     "max_connections": Row(how="for what buildpush does itself"),
     "anonymous_fallback": Row(how="for what buildpush does itself"),
-    "preflight": _BY_BUILDPUSH,
+    "skip_preflight": _BY_BUILDPUSH,
     "destinations": _BY_BUILDPUSH,
     "on_partial": Row(how="where buildpush pushes"),
     "mount": Row(how="where buildpush pushes"),

@@ -10,7 +10,6 @@ from attrs import evolve, field, frozen
 from ..dockerfile.instructions import Dockerfile
 from ..dockerfile.stages import Resolution
 from ..errors import Evidence, UnsupportedFeatureError
-from ..http.trust import Certificates
 from ..oci import Platform
 from ..spec import Cache, ResourceAmounts, StepSpec
 from .advice import advice
@@ -20,7 +19,7 @@ from .fit import BACKENDS, ROWS, Fit, able, judge, reason
 from .values import BuildRequest, Capabilities, Delivery, Feature, PushPolicy, Resources
 from .wants import wants
 
-__all__ = ["make_plan"]
+__all__ = ["make_plan", "push_policy"]
 
 _MOST_EVIDENCE = 8
 
@@ -80,18 +79,19 @@ def make_plan(
         timeout=spec.timeout,
         quiet=spec.quiet,
         warnings=tuple(advice(spec, dockerfile, own)),
-        policy=_policy(spec),
+        policy=push_policy(spec),
     )
 
 
-def _policy(spec: StepSpec) -> PushPolicy:
+def push_policy(spec: StepSpec) -> PushPolicy:
+    """What *spec* says of tags that exist and destinations that fail."""
     return PushPolicy(
         on_existing_tag=spec.on_existing_tag,
         expect_current=spec.expect_current,
         on_partial=spec.on_partial,
         media_types=spec.media_types,
         mount=spec.mount,
-        preflight=spec.preflight,
+        preflight=not spec.skip_preflight,
     )
 
 
@@ -266,12 +266,8 @@ def _request(
         annotations=spec.annotations,
         build_contexts=spec.build_contexts,
         mirrors=spec.mirrors,
-        insecure=spec.insecure.union(h for h, tls in spec.registries.items() if tls.insecure),
-        certificates={
-            host: Certificates(ca=tls.ca, certificate=tls.certificate, key=tls.key)
-            for host, tls in spec.registries.items()
-            if tls.ca or tls.certificate
-        },
+        insecure=spec.trust.insecure,
+        certificates=spec.trust.certificates,
         retries=spec.retries,
         max_connections=spec.max_connections,
         anonymous_fallback=spec.anonymous_fallback,

@@ -104,7 +104,7 @@ class StepArguments(TypedDict, total=False):
     expect_current: str | Digest | None
     media_types: Literal["keep", "auto", "docker", "oci"]
     mount: bool
-    preflight: bool
+    skip_preflight: bool
     anonymous_fallback: bool
     max_connections: int
     retries: int

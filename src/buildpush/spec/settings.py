@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from ..errors import SpecError
+from ..http.trust import Certificates, Trust
 from ..oci import ImageReference
 from .faults import spec_error
 from .fieldtypes import (
@@ -199,8 +200,8 @@ class StepSpec(BaseModel):
     mount: bool = Field(
         default=True, description="Take blobs over from other repositories of a registry."
     )
-    preflight: bool = Field(
-        default=True, description="Before building, ask every destination whether we may push."
+    skip_preflight: bool = Field(
+        default=False, description="Build without asking first whether we may push."
     )
     anonymous_fallback: bool = Field(
         default=True, description="Pull anonymously where a credential is refused."
@@ -269,6 +270,18 @@ class StepSpec(BaseModel):
             for tag in ((place.tag,) if place.tag else self.tags)
         )
         return tuple(dict.fromkeys(named))
+
+    @property
+    def trust(self) -> Trust:
+        """Which registries need not prove who they are, and certificates by host."""
+        return Trust(
+            self.insecure.union(host for host, tls in self.registries.items() if tls.insecure),
+            certificates={
+                host: Certificates(ca=tls.ca, certificate=tls.certificate, key=tls.key)
+                for host, tls in self.registries.items()
+                if tls.ca or tls.certificate
+            },
+        )
 
     @classmethod
     def _spellings(cls) -> Mapping[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ def test_the_policy_is_what_was_asked(plan: Planner) -> None:
         expect_current=DIGEST,
         media_types="auto",
         mount=False,
-        preflight=False,
+        skip_preflight=True,
     )
 
     assert made.policy == PushPolicy(

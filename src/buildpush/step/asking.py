@@ -1,0 +1,53 @@
+"""A step's destinations asked beforehand: with its own trust, credentials and policy."""
+
+from __future__ import annotations
+
+from ..auth import Chain, Keychain
+from ..auth.files import ambient
+from ..auth.learning import Learnt
+from ..events import EventSink
+from ..oci import Repository
+from ..plan import Delivery, push_policy
+from ..publishing.preflight import preflight
+from ..registry import RegistryClient
+from ..runtime import CancelToken, Environment, Run
+from ..runtime.retry import RetryPolicy
+from ..runtime.workdir import workdir
+from ..spec import StepSpec
+
+__all__ = ["ask_beforehand", "ask_now"]
+
+
+def ask_beforehand(
+    spec: StepSpec, keychain: Keychain, run: Run, delivery: Delivery = Delivery.LAYOUT
+) -> tuple[Repository, ...]:
+    """Prove that *spec* may be pushed; raises as `preflight` does."""
+
+    def open_client(side: Run) -> RegistryClient:
+        return RegistryClient(
+            keychain,
+            side,
+            insecure=spec.trust.insecure,
+            certificates=spec.trust.certificates,
+            policy=RetryPolicy(attempts=2),
+        )
+
+    with run.task("preflight", "may we push?"):
+        return preflight(
+            open_client,
+            spec.references,
+            push_policy(spec),
+            run,
+            from_elsewhere=delivery is Delivery.DIRECT,
+        )
+
+
+def ask_now(
+    spec: StepSpec, auth: tuple[Keychain, ...], on_event: EventSink, cancel: CancelToken
+) -> tuple[Repository, ...]:
+    """`ask_beforehand` in a run of its own, with the ambient credentials behind *auth*."""
+    environment = Environment.current()
+    with workdir(environment.temporary, environment.uid) as folder:
+        run = Run(workdir=folder, cancel=cancel, sink=on_event, environment=environment)
+        signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
+        return ask_beforehand(spec, Learnt(Chain((*auth, signed_in)), run.redact), run)
