@@ -27,7 +27,8 @@ from .trust import Certificates, Trust
 CHUNK: Final = 1 << 20
 """Bytes handed to httpx at once: larger pieces are copied again and again by httpcore 1.0."""
 SMALL: Final = 1 << 16
-_TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=60, pool=None)
+_CONNECT: Final = 10.0
+_TIMEOUT: Final = httpx.Timeout(connect=_CONNECT, read=60, write=60, pool=None)
 _REDIRECTS: Final = 5
 
 
@@ -160,7 +161,9 @@ class Transport:
             request.extensions["behalf"] = behalf
             request.extensions["trace"] = watch
             if patience is not None:
-                request.extensions["timeout"] = {**_TIMEOUT.as_dict(), "read": patience}
+                connect = min(patience, _CONNECT)
+                times = {**_TIMEOUT.as_dict(), "connect": connect, "read": patience}
+                request.extensions["timeout"] = times
             response = self._follow(request)
         reply = Reply(
             method=method,
