@@ -68,6 +68,7 @@ class SavedImageModel(BaseModel):
     Config: str
     RepoTags: Strings = None
     Layers: Strings = None
+    LayerSources: dict[str, Any] | None = None
 
 
 class HistoryModel(BaseModel):

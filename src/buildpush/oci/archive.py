@@ -6,49 +6,23 @@ docker's own ``manifest.json``. What is read may be either, compressed or not, o
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import posixpath
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, Final, TypeVar
 
-from attrs import evolve, frozen
-from pydantic import TypeAdapter, ValidationError
+from attrs import evolve
 
-from ..errors import (
-    DigestMismatchError,
-    NotFoundError,
-    RegistryError,
-    SpecError,
-    UnsupportedFeatureError,
-)
+from ..errors import NotFoundError, UnsupportedFeatureError
 from . import Digest, ImageReference
-from ._codecs import compression_by_magic, decompressed
-from ._folder import CHUNK, Layout, written
-from ._models import SavedImageModel
-from .layer import MEDIA_TYPES, Layer, LayerWriter, open_layer
-from .layout import put_file, unpack_tar
-from .tar import END, Entry, TarError, read
-from .wire import (
-    MAX_CONFIG,
-    MAX_MANIFEST,
-    Descriptor,
-    Index,
-    Manifest,
-    MediaType,
-    dump,
-    parse_config,
-)
+from ._folder import Layout, written
+from .layout import put_file
+from .saved import NAME, TAG, Archive
+from .tar import END
+from .wire import Descriptor, Index, Manifest, MediaType, dump
 
 __all__ = ["read_docker_archive", "write_docker_archive"]
-
-_NAME: Final = "io.containerd.image.name"
-_TAG: Final = "org.opencontainers.image.ref.name"
-_MOST_LINKS: Final = 40
 
 Named = tuple[Descriptor, tuple[ImageReference, ...]]
 
@@ -66,7 +40,7 @@ def write_docker_archive(
     image = _only_image(documents)
     tagged = [evolve(reference, digest=None) for reference in references if reference.tag]
     tops = [
-        evolve(documents[0][0], annotations={_NAME: str(name), _TAG: name.tag}) for name in tagged
+        evolve(documents[0][0], annotations={NAME: str(name), TAG: name.tag}) for name in tagged
     ]
     saved = {
         "Config": _blob_name(image.config.digest),
@@ -127,60 +101,22 @@ def _familiar(reference: ImageReference) -> str:
 def read_docker_archive(path: Path, layout: Layout) -> tuple[Named, ...]:
     """Add the images of the docker archive *path* to *layout*, with the names they were saved by.
 
-    Nothing is extracted by name: what ``manifest.json`` or ``index.json`` lists is looked up in
-    the archive, links included, and checked. Layers of docker's old form are gzipped on the way.
-    Raises `SpecError` when *path* is no docker archive, `DigestMismatchError` for content that
-    is not what its digest or diffID says, `NotFoundError` for content that is not there.
+    Manifests of their own are kept where the archive has all that they name; else one is made,
+    and plain layers are gzipped on the way. Raises `SpecError` when *path* is no docker archive,
+    `DigestMismatchError` for content that is not what its digest or diffID says, `NotFoundError`
+    for content that is not there.
     """
-    try:
-        contents = _survey(path)
-        if contents.index:
-            with TemporaryDirectory(prefix=".unpack-", dir=layout.path) as room:
-                unpacked = unpack_tar(path, Path(room) / "layout")
-                if _is_complete(unpacked):
-                    return _take_over(unpacked, layout)
-        if not contents.manifest:
-            raise SpecError(f"{path} is not a docker archive: it has no manifest.json")
-        return _Saved(path=path, layout=layout, links=contents.links).images(contents.manifest)
-    except TarError as error:
-        raise SpecError(f"{path} is not a docker archive: {error}") from error
-
-
-@frozen(kw_only=True)
-class _Contents:
-    """What a first pass over an archive finds."""
-
-    index: bool
-    manifest: bytes
-    links: Mapping[str, str]
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[BinaryIO]:
-    with path.open("rb", buffering=0) as raw, decompressed(raw, "") as stream:
-        yield stream
-
-
-def _survey(path: Path) -> _Contents:
-    manifest = b""
-    names: set[str] = set()
-    links: dict[str, str] = {}
-    with _opened(path) as stream:
-        for entry, body in read(stream):
-            names.add(entry.name)
-            if entry.kind == "symlink":
-                links[entry.name] = posixpath.join(posixpath.dirname(entry.name), entry.link)
-            elif entry.kind == "hardlink":
-                links[entry.name] = entry.link
-            elif entry.name == "manifest.json":
-                manifest = _bounded(entry, body, MAX_MANIFEST)
-    return _Contents(index={"index.json", "oci-layout"} <= names, manifest=manifest, links=links)
-
-
-def _bounded(entry: Entry, body: BinaryIO, limit: int) -> bytes:
-    if entry.size > limit:
-        raise RegistryError(f"the archive's {entry.name[:71]!r} is larger than {limit} bytes")
-    return body.read()
+    archive = Archive.open(path)
+    if archive.is_layout:
+        with TemporaryDirectory(prefix=".unpack-", dir=layout.path) as room:
+            unpacked = archive.unpack(Path(room) / "layout")
+            if _is_complete(unpacked):
+                return _take_over(unpacked, layout)
+        archive = archive.as_docker()
+    return tuple(
+        (archive.bring(image, layout), tuple(map(ImageReference.parse, image.names)))
+        for image in archive.images
+    )
 
 
 def _is_complete(layout: Layout) -> bool:
@@ -204,129 +140,6 @@ def _take_over(source: Layout, layout: Layout) -> tuple[Named, ...]:
             size = path.stat().st_size
             layout.add_file(path, Descriptor(media_type="", digest=blob, size=size))
         names = found.setdefault(evolve(top, annotations={}), [])
-        if _NAME in top.annotations:
-            names.append(ImageReference.parse(top.annotations[_NAME]))
+        if NAME in top.annotations:
+            names.append(ImageReference.parse(top.annotations[NAME]))
     return tuple((descriptor, tuple(names)) for descriptor, names in found.items())
-
-
-@frozen(kw_only=True)
-class _Saved:
-    """An archive with docker's own ``manifest.json``, being read into *layout*."""
-
-    path: Path
-    layout: Layout
-    links: Mapping[str, str]
-
-    def images(self, manifest: bytes) -> tuple[Named, ...]:
-        """Add every image that *manifest* lists."""
-        try:
-            saved = TypeAdapter(list[SavedImageModel]).validate_json(manifest)
-        except ValidationError:
-            raise SpecError(
-                f"{self.path} is not a docker archive: its manifest.json is damaged"
-            ) from None
-        configs = {self._real(image.Config) for image in saved}
-        names = {self._real(layer) for image in saved for layer in image.Layers or ()}
-        contents, layers = self._collect(configs, names - configs)
-        out: list[Named] = []
-        for image in saved:
-            config = _found(contents, self._real(image.Config))
-            stack = [_found(layers, self._real(layer)) for layer in image.Layers or ()]
-            references = tuple(ImageReference.parse(tag) for tag in image.RepoTags or ())
-            out.append((self._image(config, stack), references))
-        return tuple(out)
-
-    def _image(self, config: bytes, layers: Sequence[Layer]) -> Descriptor:
-        diff_ids = tuple(layer.diff_id for layer in layers)
-        if parse_config(config).diff_ids != diff_ids:
-            raise DigestMismatchError("the archive's layers are not those that its config names")
-        return self.layout.add_bytes(
-            dump(
-                Manifest(
-                    config=self.layout.add_bytes(config, MediaType.OCI_CONFIG),
-                    layers=tuple(layer.descriptor for layer in layers),
-                )
-            ),
-            MediaType.OCI_MANIFEST,
-        )
-
-    def _collect(
-        self, configs: set[str], names: set[str]
-    ) -> tuple[dict[str, bytes], dict[str, Layer]]:
-        """Read the wanted entries in the archive's order, which is not the manifest's."""
-        contents: dict[str, bytes] = {}
-        layers: dict[str, Layer] = {}
-        with _opened(self.path) as stream:
-            for entry, body in read(stream):
-                if entry.kind != "file":
-                    continue
-                if entry.name in configs:
-                    contents[entry.name] = _bounded(entry, body, MAX_CONFIG)
-                elif entry.name in names:
-                    layers[entry.name] = self._layer(body)
-        return contents, layers
-
-    def _layer(self, body: BinaryIO) -> Layer:
-        """Store one layer: gzipped if it was plain, else as it is."""
-        with TemporaryDirectory(prefix=".layer-", dir=self.layout.path) as room:
-            path = Path(room) / "layer"
-            head = body.read(4)
-            if compression_by_magic(head) == "none":
-                with LayerWriter(path) as writer:
-                    writer.write(head)
-                    while chunk := body.read(CHUNK):
-                        writer.write(chunk)
-                    layer = writer.finish()
-            else:
-                layer = _keep(head, body, path)
-            self.layout.add_file(path, layer.descriptor)
-        return layer
-
-    def _real(self, name: str) -> str:
-        """The entry that *name* leads to, its links followed inside the archive only."""
-        for _ in range(_MOST_LINKS):
-            name = posixpath.normpath(name)
-            if name.startswith(("/", "../")) or name == "..":
-                raise RegistryError(f"the archive names {name[:71]!r}, which is outside of it")
-            if name not in self.links:
-                return name
-            name = self.links[name]
-        raise RegistryError(f"the archive's links go round in circles at {name[:71]!r}")
-
-
-T = TypeVar("T")
-
-
-def _found(contents: Mapping[str, T], name: str) -> T:
-    if name not in contents:
-        raise NotFoundError(f"the archive has no {name[:71]!r}, which its manifest.json names")
-    return contents[name]
-
-
-def _keep(head: bytes, body: BinaryIO, path: Path) -> Layer:
-    """Write a compressed layer to *path* as it is, and read it back for its diffID."""
-    digest = hashlib.sha256(head)
-    size = len(head)
-    with path.open("wb") as file:
-        file.write(head)
-        while chunk := body.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            file.write(chunk)
-    path.chmod(0o644)
-    diff_id = hashlib.sha256()
-    uncompressed = 0
-    with open_layer(path, "") as stream:
-        while chunk := stream.read(CHUNK):
-            diff_id.update(chunk)
-            uncompressed += len(chunk)
-    descriptor = Descriptor(
-        media_type=MEDIA_TYPES[compression_by_magic(head)],
-        digest=Digest(f"sha256:{digest.hexdigest()}"),
-        size=size,
-    )
-    return Layer(
-        descriptor=descriptor,
-        diff_id=Digest(f"sha256:{diff_id.hexdigest()}"),
-        uncompressed=uncompressed,
-    )
