@@ -40,7 +40,7 @@ def test_skopeo_pushes_and_pulls(
     busybox_base: Any, source: str, tmp_path: Path, auth: Any, relative: bool
 ) -> None:
     """The same bytes come back, as the user who was let in."""
-    dialect = Dialect(relative_locations=relative)
+    dialect = Dialect(locations="relative" if relative else "absolute")
     with LocalRegistry(
         auth=auth, users=USERS, permissions=PERMISSIONS, dialect=dialect
     ) as registry:

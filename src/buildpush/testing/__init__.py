@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from .canaries import Finding, find_secrets
     from .conformance import BackendConformance, ImageFile, PulledImage, pull_image
     from .faults import (
+        Close,
+        CorruptUpload,
         DropUpload,
         Fault,
         FlipByte,
         Hang,
+        Present,
+        RateLimit,
         ReplaceHeaders,
         Reset,
         Slow,
@@ -27,12 +31,14 @@ if TYPE_CHECKING:
         WrongDigest,
     )
     from .images import random_image, random_index
-    from .registry import Dialect, LocalRegistry, Request
+    from .registry import Dialect, LocalRegistry, Request, TokenServer, Traffic
     from .sink import RecordingSink
     from .snapshots import FileState, snapshot_tree
 
 __all__ = [
     "BackendConformance",
+    "Close",
+    "CorruptUpload",
     "Dialect",
     "DropUpload",
     "FakeBackend",
@@ -43,13 +49,17 @@ __all__ = [
     "Hang",
     "ImageFile",
     "LocalRegistry",
+    "Present",
     "PulledImage",
+    "RateLimit",
     "RecordingSink",
     "ReplaceHeaders",
     "Request",
     "Reset",
     "Slow",
     "Status",
+    "TokenServer",
+    "Traffic",
     "Truncate",
     "WrongDigest",
     "find_secrets",
@@ -72,10 +82,14 @@ _HOMES: Final = {
         "pull_image",
     ),
     "faults": (
+        "Close",
+        "CorruptUpload",
         "DropUpload",
         "Fault",
         "FlipByte",
         "Hang",
+        "Present",
+        "RateLimit",
         "ReplaceHeaders",
         "Reset",
         "Slow",
@@ -91,6 +105,8 @@ _HOMES: Final = {
         "Dialect",
         "LocalRegistry",
         "Request",
+        "TokenServer",
+        "Traffic",
     ),
     "sink": ("RecordingSink",),
     "snapshots": (

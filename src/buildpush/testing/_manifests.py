@@ -12,16 +12,15 @@ from urllib.parse import parse_qs, quote
 from attrs import define
 
 from ._blobs import DIGEST, checked_digest
-from ._dialect import Dialect
-from ._refusals import answer, nowhere, refuse
-from ._server import Incoming, Response
+from ._dialect import Dialect, Places
+from ._messages import Incoming, Response
+from ._references import Document, Reference, as_document, digest_of, kinds, references
+from ._refusals import Refusal, answer, nowhere, refuse
 from ._storage import Storage, StoredManifest
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LIMIT: Final = 4 << 20
 _INDEX: Final = "application/vnd.oci.image.index.v1+json"
-
-Document = dict[str, object]
 
 
 @define(eq=False, kw_only=True)
@@ -30,7 +29,7 @@ class Manifests:
 
     storage: Storage
     dialect: Dialect
-    origin: str
+    places: Places
 
     def manifest(self, incoming: Incoming, name: str, target: str) -> Response:
         """GET, HEAD, PUT or DELETE by tag or digest."""
@@ -43,7 +42,7 @@ class Manifests:
                 return self._get(incoming, name, target)
             case "PUT":
                 return self._put(incoming, name, target)
-            case "DELETE":
+            case "DELETE" if self.dialect.deletes:
                 if not self.storage.delete_manifest(name, target):
                     raise refuse(404, "MANIFEST_UNKNOWN", detail=target)
                 return Response(status=202)
@@ -109,38 +108,66 @@ class Manifests:
             raise refuse(413, "MANIFEST_INVALID", detail="larger than 4 MiB")
         media_type = incoming.headers.get("content-type", "")
         document = _parse(data, media_type)
+        self._judge(name, document, media_type)
         pinned = DIGEST.fullmatch(target) is not None
         algorithm = target.partition(":")[0] if pinned else "sha256"
         digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
         if pinned and digest != target:
             raise refuse(400, "DIGEST_INVALID", detail=target)
-        missing = [needed for needed in _needed(document) if not self._has(name, needed)]
-        if missing:
-            raise refuse(400, "MANIFEST_BLOB_UNKNOWN", detail={"digest": missing[0][1]})
+        if not pinned:
+            self._check_tag(name, target)
         stored = StoredManifest(data=data, media_type=media_type)
         self.storage.add_manifest(name, digest, stored, tag="" if pinned else target)
-        origin = "" if self.dialect.relative_locations else self.origin
         headers = {
-            "Location": f"{origin}/v2/{name}/manifests/{digest}",
+            "Location": self.places.of(f"/v2/{name}/manifests/{digest}"),
             "Docker-Content-Digest": digest,
         }
-        subject = _digest_of(document.get("subject"))
+        subject = digest_of(document.get("subject"))
         if subject and self.dialect.referrers:
             headers["OCI-Subject"] = subject
         return Response(status=201, headers=headers)
 
-    def _has(self, name: str, needed: tuple[str, str]) -> bool:
-        kind, digest = needed
-        if kind == "manifest":
-            return self.storage.manifest(name, digest) is not None
-        return self.storage.blob(name, digest) is not None
+    def _judge(self, name: str, document: Document, media_type: str) -> None:
+        """Refuse a manifest of a kind, or with references, that are not for this registry."""
+        rejects = set(self.dialect.rejects)
+        found = kinds(document, media_type) & rejects
+        if found:
+            raise refuse(self.dialect.rejects_with, "MANIFEST_INVALID", detail=", ".join(found))
+        missing = [needed.digest for needed in references(document) if not self._has(name, needed)]
+        if self.dialect.accepts_missing:
+            missing = []
+        subject = digest_of(document.get("subject"))
+        if subject and "subject-first" in rejects and not self.storage.manifest(name, subject):
+            missing.append(subject)
+        if missing:
+            details = tuple({"digest": digest} for digest in missing)
+            codes = ("MANIFEST_BLOB_UNKNOWN",) * len(missing)
+            raise Refusal(status=400, codes=codes, details=details)
+
+    def _check_tag(self, name: str, tag: str) -> None:
+        if not self.dialect.immutable or tag not in (self.storage.tags(name) or ()):
+            return
+        match self.dialect.immutable:
+            case "rule":
+                text = f"{tag} in {name} is matched by a rule that makes it immutable"
+                raise Refusal(status=412, codes=("PRECONDITION",), message=text)
+            case what:
+                text = (
+                    f"{tag} is already in {name} and cannot be put again: the {what} is immutable"
+                )
+                raise Refusal(status=400, codes=("TAG_INVALID",), message=text)
+
+    def _has(self, name: str, needed: Reference) -> bool:
+        if needed.manifest:
+            return self.storage.manifest(name, needed.digest) is not None
+        return self.storage.blob(name, needed.digest) is not None
 
     def _referring(self, name: str, subject: str) -> Iterator[Document]:
         for digest, stored in self.storage.manifests(name).items():
             document = cast("Document", json.loads(stored.data))
-            if _digest_of(document.get("subject")) != subject:
+            if digest_of(document.get("subject")) != subject:
                 continue
-            config = _document(document.get("config"))
+            config = as_document(document.get("config"))
             kind = document.get("artifactType") or config.get("mediaType")
             found: Document = {
                 "mediaType": stored.media_type,
@@ -170,27 +197,3 @@ def _parse(data: bytes, media_type: str) -> Document:
     if document.get("mediaType", media_type) != media_type:
         raise refuse(400, "MANIFEST_INVALID", detail="mediaType differs from Content-Type")
     return document
-
-
-def _document(value: object) -> Document:
-    return cast("Document", value) if isinstance(value, dict) else {}
-
-
-def _digest_of(descriptor: object) -> str:
-    digest = _document(descriptor).get("digest")
-    return digest if isinstance(digest, str) else ""
-
-
-def _needed(document: Document) -> Iterator[tuple[str, str]]:
-    for descriptor in _list(document, "manifests"):
-        yield "manifest", _digest_of(descriptor)
-    if "config" in document:
-        yield "blob", _digest_of(document["config"])
-    for descriptor in _list(document, "layers"):
-        if not _list(_document(descriptor), "urls"):  # a foreign layer is never here
-            yield "blob", _digest_of(descriptor)
-
-
-def _list(document: Document, name: str) -> list[object]:
-    found = document.get(name)
-    return cast("list[object]", found) if isinstance(found, list) else []

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from ._server import Response
+from ._messages import Response
 
 JSON: Final = "application/json; charset=utf-8"
 
@@ -43,25 +43,31 @@ def answer(status: int, document: object, **headers: str) -> Response:
 
 @frozen(kw_only=True, eq=False)
 class Refusal(Exception):
-    """An answer that ends the handling of a request; without codes it is plain text."""
+    """An answer that ends the handling of a request; without codes it is plain text.
+
+    *details* has one for each code; *detail* is for all of them. *message* replaces the usual one.
+    """
 
     status: int
     codes: tuple[str, ...]
     headers: Mapping[str, str] = field(factory=dict[str, str])
     detail: object = None
+    details: tuple[object, ...] = ()
+    message: str = ""
 
     def response(self) -> Response:
         """The answer as the specification's "Error Codes" section writes it."""
         if not self.codes:
             text = {"Content-Type": "text/plain; charset=utf-8", **self.headers}
             return Response(status=self.status, headers=text, body=b"404 page not found\n")
+        details = self.details or (self.detail,) * len(self.codes)
         errors = [
             {
                 "code": code,
-                "message": _MESSAGES.get(code, code.lower().replace("_", " ")),
-                "detail": self.detail,
+                "message": self.message or _MESSAGES.get(code, code.lower().replace("_", " ")),
+                "detail": detail,
             }
-            for code in self.codes
+            for code, detail in zip(self.codes, details, strict=True)
         ]
         made = answer(self.status, {"errors": errors})
         return Response(

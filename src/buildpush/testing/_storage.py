@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 class _Hasher(Protocol):
     def update(self, data: bytes, /) -> None: ...
     def hexdigest(self) -> str: ...
+    def copy(self) -> _Hasher: ...
 
 
 def _sha256() -> _Hasher:
@@ -40,23 +41,35 @@ class _Repository:
 
 @define(eq=False, kw_only=True)
 class Upload:
-    """A blob on its way: what has arrived so far is kept even if the client goes away."""
+    """A blob on its way. *first* and *last* are the sizes of its first and its latest chunk."""
 
     id: str
     state: str
     repository: str
     path: Path
     size: int = 0
+    first: int = 0
+    last: int = 0
     sha256: _Hasher = field(factory=_sha256)
     lock: threading.Lock = field(factory=threading.Lock)
 
-    def append(self, chunks: Iterable[bytes]) -> None:
-        """Add *chunks* to the end, hashing on the way."""
+    def append(self, chunks: Iterable[bytes], *, keep_partial: bool = True) -> None:
+        """Add *chunks* to the end, hashing on the way; what came before a failure may be kept."""
         with self.lock, self.path.open("ab", buffering=0) as file:
-            for chunk in chunks:
-                file.write(chunk)
-                self.sha256.update(chunk)
-                self.size += len(chunk)
+            before, spare = self.size, self.sha256.copy()
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                    self.sha256.update(chunk)
+                    self.size += len(chunk)
+            except BaseException:
+                if not keep_partial:
+                    file.truncate(before)
+                    self.size, self.sha256 = before, spare
+                raise
+            finally:
+                self.last = self.size - before
+                self.first = self.first or self.last
 
     def digest(self, algorithm: str) -> str:
         """The digest of what has arrived."""
@@ -69,22 +82,37 @@ class Upload:
 class Storage:
     """Blobs are stored once, but visible only in the repositories they were put or mounted in.
 
-    Digests are text that was checked before it came here. Every method may be called from any
-    thread.
+    With *repositories*, only those exist and no push makes another. Digests are text that was
+    checked before it came here. Every method may be called from any thread.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, repositories: Iterable[str] | None = None
+    ) -> None:
         self._temporary = folder is None
         self._folder = folder or Path(tempfile.mkdtemp(prefix="buildpush-registry-"))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._repositories: dict[str, _Repository] = {}
         self._uploads: dict[str, Upload] = {}
+        self._closed = repositories is not None
+        for name in repositories or ():
+            self.create(name)
 
     def close(self) -> None:
         """Remove the folder, unless it was given."""
         if self._temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def create(self, repository: str) -> None:
+        """Make an empty repository."""
+        with self._lock:
+            self._of(repository)
+
+    def admits(self, repository: str) -> bool:
+        """Whether *repository* exists, or would when it is first pushed to."""
+        with self._lock:
+            return not self._closed or repository in self._repositories
 
     # --- blobs ---
 
@@ -207,7 +235,7 @@ class Storage:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Every repository somebody has put something in, in lexical order."""
+        """Every repository there is, in lexical order."""
         with self._lock:
             return tuple(sorted(self._repositories))
 

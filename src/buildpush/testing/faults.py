@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
-from ._refusals import Refusal
-from ._server import HangupError, Incoming, Response
+from ._actions import (
+    Action,
+    Close,
+    CorruptUpload,
+    DropUpload,
+    FlipByte,
+    Hang,
+    Present,
+    RateLimit,
+    ReplaceHeaders,
+    Reset,
+    Slow,
+    Status,
+    Truncate,
+    WrongDigest,
+)
+from ._messages import EarlyAnswerError, HangupError, Incoming, Response
+from ._spoiling import instead, spoilt
 
 __all__ = [
     "Action",
+    "Close",
+    "CorruptUpload",
     "DropUpload",
     "Fault",
     "FlipByte",
     "Hang",
+    "Present",
+    "RateLimit",
     "ReplaceHeaders",
     "Reset",
     "Slow",
@@ -30,87 +50,6 @@ __all__ = [
     "WrongDigest",
 ]
 
-
-@frozen
-class Status:
-    """Answer with *code* instead of the registry.
-
-    *errors* are the spec's error codes for the body (503 gets UNAVAILABLE, and so on, when left
-    out); *body* replaces the whole JSON body. The request's body is read first, unless *early*.
-    """
-
-    code: int
-    errors: tuple[str, ...] = ()
-    headers: Mapping[str, str] = field(factory=dict[str, str], kw_only=True)
-    body: bytes | None = field(default=None, kw_only=True)
-    early: bool = field(default=False, kw_only=True)
-
-
-@frozen(kw_only=True)
-class Reset:
-    """Break the connection with a TCP reset.
-
-    Before anything is done when *after* is None, unless *handled*, which carries the request out
-    and loses the answer. Otherwise after *after* bytes of the answer's body.
-    """
-
-    after: int | None = None
-    handled: bool = False
-
-
-@frozen
-class Truncate:
-    """Announce the whole length, send *after* bytes of the body, and close."""
-
-    after: int
-
-
-@frozen
-class FlipByte:
-    """Change the byte at offset *at* of the answer's body; -1 is the last."""
-
-    at: int = 0
-
-
-@frozen
-class WrongDigest:
-    """Say another Docker-Content-Digest than the true one."""
-
-    digest: str = f"sha256:{'0' * 64}"
-
-
-@frozen
-class ReplaceHeaders:
-    """Set headers of the answer; None removes one. Names are compared without case."""
-
-    headers: Mapping[str, str | None]
-
-
-@frozen
-class Hang:
-    """Do nothing until `Fault.release`, or the registry's end; then carry on as usual."""
-
-
-@frozen(kw_only=True)
-class Slow:
-    """Wait *seconds* before the request is looked at; move bodies at *bytes_per_second*."""
-
-    seconds: float = 0.0
-    bytes_per_second: float | None = None
-
-
-@frozen
-class DropUpload:
-    """Reset the connection once *after* bytes of the request's body have arrived."""
-
-    after: int
-
-
-Action = (
-    Status | Reset | Truncate | FlipByte | WrongDigest | ReplaceHeaders | Hang | Slow | DropUpload
-)
-
-_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 _SLOW_CHUNK = 1 << 14
 
 
@@ -120,7 +59,8 @@ class Fault:
 
     *method* is one method, or several separated by ``|``; empty for all. *path* and *query* are
     regular expressions searched for. Of the requests that match, the first *skip* pass, then
-    *times* (None: all) meet *action*. *fired* counts those; `wait` blocks until there was one.
+    each *every*-th meets *action*, *times* altogether (None: no limit). *fired* counts those;
+    `wait` blocks until there was one.
     """
 
     action: Action
@@ -129,6 +69,7 @@ class Fault:
     query: str = field(default="", kw_only=True)
     times: int | None = field(default=1, kw_only=True)
     skip: int = field(default=0, kw_only=True)
+    every: int = field(default=1, kw_only=True)
     _fired: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
     _happened: threading.Event = field(factory=threading.Event, init=False)
@@ -160,7 +101,8 @@ class Fault:
             return False
         with self._lock:
             self._seen += 1
-            if self._seen <= self.skip or (self.times is not None and self._fired >= self.times):
+            due = self._seen > self.skip and (self._seen - self.skip) % self.every == 0
+            if not due or (self.times is not None and self._fired >= self.times):
                 return False
             self._fired += 1
         self._happened.set()
@@ -199,26 +141,27 @@ class Faults:
         if fault is None:
             return handle(incoming)
         match fault.action:
-            case Status() as action:
-                if not action.early:
-                    incoming.body.drain()
-                return _status(action)
+            case Status() | RateLimit() | Present() as action:
+                return _answered(action, incoming, handle)
             case Hang():
                 fault.hang()
                 return handle(incoming)
             case Slow() as action:
                 return self._slowly(action, incoming, handle)
-            case DropUpload(after=after):
-                if after == 0:
-                    raise HangupError(reset=True)
-                incoming.body.stop_after = after
+            case CorruptUpload(at=at):
+                incoming.body.flip_at = at
                 return handle(incoming)
-            case Reset(after=None, handled=handled):
+            case DropUpload(after=after, reset=reset):
+                if after == 0:
+                    raise HangupError(reset=reset)
+                incoming.body.stop_at(after, HangupError(reset=reset))
+                return handle(incoming)
+            case Close(handled=handled) | Reset(after=None, handled=handled) as action:
                 if handled:
                     handle(incoming)
-                raise HangupError(reset=True)
+                raise HangupError(reset=isinstance(action, Reset))
             case Reset() | Truncate() | FlipByte() | WrongDigest() | ReplaceHeaders() as action:
-                return _spoilt(action, handle(incoming))
+                return spoilt(action, handle(incoming))
 
     def _slowly(
         self, action: Slow, incoming: Incoming, handle: Callable[[Incoming], Response]
@@ -242,60 +185,18 @@ class Faults:
         return evolve(handle(incoming), transform=paced)
 
 
-def _status(action: Status) -> Response:
-    fallback = "UNAVAILABLE" if action.code >= 500 else "UNKNOWN"
-    codes = action.errors or (_CODES.get(action.code, fallback),)
-    if action.body is not None:
-        return Response(status=action.code, headers=dict(action.headers), body=action.body)
-    return Refusal(status=action.code, codes=codes, headers=action.headers).response()
-
-
-def _spoilt(
-    action: Reset | Truncate | FlipByte | WrongDigest | ReplaceHeaders, response: Response
+def _answered(
+    action: Status | RateLimit | Present,
+    incoming: Incoming,
+    handle: Callable[[Incoming], Response],
 ) -> Response:
+    response = instead(action, incoming.path)
     match action:
-        case Reset(after=after):
-            return evolve(response, transform=_cut(after or 0, reset=True))
-        case Truncate(after=after):
-            return evolve(response, transform=_cut(after, reset=False))
-        case FlipByte(at=at):
-            return evolve(response, transform=_flip(at % max(1, response.length)))
-        case WrongDigest(digest=digest):
-            return _with_headers(response, {"Docker-Content-Digest": digest})
-        case ReplaceHeaders(headers=headers):
-            return _with_headers(response, headers)
-
-
-def _with_headers(response: Response, headers: Mapping[str, str | None]) -> Response:
-    names = {name.lower() for name in headers}
-    kept = {name: value for name, value in response.headers.items() if name.lower() not in names}
-    added = {name: value for name, value in headers.items() if value is not None}
-    return evolve(response, headers={**kept, **added})
-
-
-def _cut(after: int, *, reset: bool) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
-    def cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        left = after
-        for chunk in chunks:
-            if left > 0:
-                yield chunk[:left]
-            left -= len(chunk)
-            if left < 0:
-                break
-        raise HangupError(reset=reset)
-
-    return cut
-
-
-def _flip(at: int) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
-    def flip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        position = 0
-        for chunk in chunks:
-            spot = at - position
-            position += len(chunk)
-            if 0 <= spot < len(chunk):
-                yield chunk[:spot] + bytes([chunk[spot] ^ 0xFF]) + chunk[spot + 1 :]
-            else:
-                yield chunk
-
-    return flip
+        case Status(early=True):
+            pass
+        case Status(after=int(after)):
+            incoming.body.stop_at(after, EarlyAnswerError(response))
+            handle(incoming)
+        case _:
+            incoming.body.drain()
+    return response

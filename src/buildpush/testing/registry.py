@@ -11,9 +11,11 @@ in files and everything else in memory, logs every request, and misbehaves when 
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,16 +24,20 @@ from typing import Final, Self
 from attrs import field, frozen
 
 from ..oci import Digest
-from ._access import AuthKind, Gate, Policy, Scope
+from ._access import Gate
 from ._blobs import Blobs
-from ._dialect import Dialect
+from ._dialect import Dialect, Places
 from ._manifests import Manifests
-from ._protocol import Protocol
-from ._server import Incoming, Response, Server
+from ._messages import EarlyAnswerError, Incoming, Response
+from ._meter import Meter, Traffic
+from ._policy import AuthKind, Policy, Scope
+from ._protocol import Protocol, repository_of
+from ._server import Server
 from ._storage import Storage, StoredManifest
+from ._tokens import Tokens, TokenServer
 from .faults import Fault, Faults
 
-__all__ = ["Dialect", "LocalRegistry", "Request"]
+__all__ = ["Dialect", "LocalRegistry", "Request", "TokenServer", "Traffic"]
 
 _HIDDEN_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -42,7 +48,9 @@ class Request:
 
     *path* is decoded, *query* is not. *status* is 0 when the connection was broken before an
     answer. *principal* is the user the request was made as, "" for nobody (or a wrong password).
-    *bytes_received* counts the body. *headers* have lower-case names and no credentials.
+    *scheme* is that of its Authorization header, in lower case. *bytes_received* counts the body.
+    *headers* have lower-case names and no credentials. *at* is when it arrived, in seconds by the
+    registry's clock. *certificate* is the SHA-256 of the client's certificate (DER) in hex.
     """
 
     method: str
@@ -52,6 +60,14 @@ class Request:
     principal: str
     bytes_received: int
     headers: Mapping[str, str] = field(repr=False, eq=False)
+    scheme: str = ""
+    at: float = field(default=0.0, repr=False, eq=False)
+    certificate: str = field(default="", repr=False)
+
+    @property
+    def repository(self) -> str:
+        """The repository its path is in, "" for none (``/v2/``, the token endpoint)."""
+        return repository_of(self.path)
 
 
 class LocalRegistry:
@@ -60,9 +76,12 @@ class LocalRegistry:
     *auth* is ``none``, ``basic`` (Basic challenges) or ``token`` (Bearer challenges; the realm is
     ``/token`` on the same socket). *users* map names to passwords. *permissions* map users to
     (repository prefix, ``pull`` or ``push``); None lets every user do everything; with
-    *anonymous_pull* everybody may pull. Tokens live *token_lifetime* seconds by *clock*.
-    *folder* keeps the blobs (a temporary one when None). *dialect* holds the choices the
-    specification leaves to a registry. With *tls*, a server's context, it speaks HTTPS only.
+    *anonymous_pull* everybody may pull. Tokens live *token_lifetime* seconds by *clock*;
+    *tokens* says how else their server behaves. With *repositories*, only those exist, and a push
+    to another is refused. *folder* keeps the blobs (a temporary one when None). *dialect* holds
+    the choices the specification leaves to a registry. With *tls*, a server's context, it speaks
+    HTTPS only (and asks for a client's certificate when the context does). *port* 0 is a free
+    one. The log keeps the latest *log_limit* requests, None for all.
     """
 
     def __init__(
@@ -73,9 +92,13 @@ class LocalRegistry:
         permissions: Mapping[str, Iterable[Scope]] | None = None,
         anonymous_pull: bool = False,
         token_lifetime: float = 300.0,
+        tokens: TokenServer | None = None,
+        repositories: Iterable[str] | None = None,
         folder: Path | None = None,
         dialect: Dialect | None = None,
         tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        log_limit: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = Policy(
@@ -87,32 +110,61 @@ class LocalRegistry:
             anonymous_pull=anonymous_pull,
         )
         self._lifetime = token_lifetime
+        self._tokens = tokens or TokenServer()
+        self._repositories = None if repositories is None else tuple(repositories)
         self._folder = folder
         self._dialect = dialect or Dialect()
         self._tls = tls
+        self._port = port
         self._clock = clock
         self._lock = threading.Lock()
-        self._log: list[Request] = []
+        self._log: deque[Request] = deque(maxlen=log_limit)
         self._running: _Running | None = None
+        self._meter = Meter()
         self.faults = Faults()
 
     def __enter__(self) -> Self:
-        server = Server(self._answer, self._tls)
-        port = server.start()
-        origin = f"http{'s' if self._tls else ''}://127.0.0.1:{port}"
-        storage = Storage(self._folder)
-        gate = Gate(
+        servers: list[Server] = []
+
+        def listen(name: str, host: str, tls: ssl.SSLContext | None, port: int = 0) -> str:
+            server = Server(self._answer, tls, name=name, meter=self._meter)
+            found = server.start(host, port)
+            servers.append(server)
+            return f"http{'s' if tls else ''}://{host}:{found}"
+
+        here = listen("registry", "127.0.0.1", self._tls, self._port)
+        places = Places(
+            here=here,
+            other_host=here.replace("127.0.0.1", "localhost"),
+            other_port=(
+                listen("other", "127.0.0.1", self._tls) if self._dialect.needs_other_port else ""
+            ),
+            dialect=self._dialect,
+        )
+        token_host = self._tokens.host
+        realm = listen("tokens", token_host, self._tokens.tls) if token_host else here
+        storage = Storage(self._folder, repositories=self._repositories)
+        tokens = Tokens(
             policy=self._policy,
-            realm=f"{origin}/token",
+            server=self._tokens,
             lifetime=self._lifetime,
             clock=self._clock,
+            bad_credentials=self._dialect.bad_credentials,
         )
         protocol = Protocol(
-            gate=gate,
-            blobs=Blobs(storage=storage, dialect=self._dialect, origin=origin),
-            manifests=Manifests(storage=storage, dialect=self._dialect, origin=origin),
+            gate=Gate(
+                policy=self._policy,
+                tokens=tokens,
+                realm=self._tokens.realm or f"{realm}/token",
+                dialect=self._dialect,
+            ),
+            blobs=Blobs(storage=storage, dialect=self._dialect, places=places),
+            manifests=Manifests(storage=storage, dialect=self._dialect, places=places),
+            storage=storage,
+            dialect=self._dialect,
+            places=places,
         )
-        self._running = _Running(server, storage, gate, protocol, origin)
+        self._running = _Running(tuple(servers), storage, tokens, protocol, here, realm)
         return self
 
     def __exit__(
@@ -127,7 +179,8 @@ class LocalRegistry:
         """Break every connection, end every thread and remove the temporary folder."""
         if self._running is not None:
             self.faults.close()
-            self._running.server.close()
+            for server in self._running.servers:
+                server.close()
             self._running.storage.close()
             self._running = None  # last: requests under way still look here
 
@@ -143,6 +196,11 @@ class LocalRegistry:
         """``http://127.0.0.1:PORT``, or https."""
         return self._now.origin
 
+    @property
+    def token_url(self) -> str:
+        """The address of the token endpoint."""
+        return f"{self._now.token_origin}/token"
+
     def reference(self, name: str) -> str:
         """The text of a reference to *name* (``repo``, ``repo:tag``, ``repo@digest``) in here."""
         return f"{self.host}/{name}"
@@ -156,9 +214,23 @@ class LocalRegistry:
             return tuple(self._log)
 
     def clear_log(self) -> None:
-        """Forget the requests so far."""
+        """Forget the requests so far, and the peaks of `traffic`."""
         with self._lock:
             self._log.clear()
+        self._meter.restart()
+
+    def principals(self, repository: str, *methods: str) -> frozenset[str]:
+        """Who made requests in *repository*, by these *methods* (none given: all); "" is nobody."""
+        return frozenset(
+            request.principal
+            for request in self.requests
+            if request.repository == repository and (not methods or request.method in methods)
+        )
+
+    @property
+    def traffic(self) -> Traffic:
+        """How many requests and connections there are, and were at most since `clear_log`."""
+        return self._meter.traffic
 
     # --- what it holds ---
 
@@ -193,6 +265,14 @@ class LocalRegistry:
 
     # --- arranging ---
 
+    def create_repository(self, repository: str) -> None:
+        """Make an empty repository, as a registry's console does."""
+        self._now.storage.create(repository)
+
+    def delete_blob(self, repository: str, digest: str | Digest) -> bool:
+        """Lose a blob, as a careless garbage collection does; whether it was there."""
+        return self._now.storage.delete_blob(repository, str(digest))
+
     def add_blob(self, repository: str, data: bytes) -> Digest:
         """Put a blob without a request."""
         digest = Digest.of(data)
@@ -214,11 +294,11 @@ class LocalRegistry:
 
     def identity_token(self, user: str) -> str:
         """An identity (refresh) token the token endpoint will accept for *user*."""
-        return self._now.gate.identity_token(user)
+        return self._now.tokens.identity_token(user)
 
     def expire_tokens(self) -> None:
         """Make every access token issued so far stale at once."""
-        self._now.gate.expire_tokens()
+        self._now.tokens.expire()
 
     @property
     def _now(self) -> _Running:
@@ -227,16 +307,21 @@ class LocalRegistry:
         return self._running
 
     def _answer(self, incoming: Incoming) -> Response:
-        status = 0
+        status, at, protocol = 0, self._clock(), self._now.protocol
         try:
-            response = self.faults.around(incoming, self._now.protocol.handle)
+            try:
+                response = self.faults.around(incoming, protocol.handle)
+            except EarlyAnswerError as early:
+                response = early.response
+            response = protocol.challenged(incoming, response)
             status = response.status
         finally:
-            self._record(incoming, status)
+            self._record(incoming, status, at)
         return response
 
-    def _record(self, incoming: Incoming, status: int) -> None:
+    def _record(self, incoming: Incoming, status: int, at: float) -> None:
         headers = {n: v for n, v in incoming.headers.items() if n not in _HIDDEN_HEADERS}
+        proof = incoming.certificate
         request = Request(
             method=incoming.method,
             path=incoming.path,
@@ -245,6 +330,9 @@ class LocalRegistry:
             principal=incoming.principal,
             bytes_received=incoming.body.received,
             headers=headers,
+            scheme=incoming.headers.get("authorization", "").partition(" ")[0].lower(),
+            at=at,
+            certificate=hashlib.sha256(proof).hexdigest() if proof else "",
         )
         with self._lock:
             self._log.append(request)
@@ -252,8 +340,9 @@ class LocalRegistry:
 
 @frozen
 class _Running:
-    server: Server
+    servers: tuple[Server, ...]
     storage: Storage
-    gate: Gate
+    tokens: Tokens
     protocol: Protocol
     origin: str
+    token_origin: str

@@ -274,7 +274,7 @@ def test_an_empty_blob_can_be_uploaded(
 
 def test_relative_upload_locations_are_understood(client_for: ClientFor, blob_of: BlobOf) -> None:
     """A Location without scheme and host belongs to the registry that gave it."""
-    with LocalRegistry(dialect=Dialect(relative_locations=True)) as registry:
+    with LocalRegistry(dialect=Dialect(locations="relative")) as registry:
         repository = Repository(registry.host, "app")
 
         assert client_for().put_blob(repository, blob_of(DATA), again(DATA)) == "uploaded"
@@ -433,7 +433,7 @@ def test_a_mount_that_begins_an_upload_is_continued(
     client_for: ClientFor, blob_of: BlobOf
 ) -> None:
     """202 to a mount is an upload session: it is used, not thrown away."""
-    with LocalRegistry(dialect=Dialect(mounts=False)) as registry:
+    with LocalRegistry(dialect=Dialect(mount_answer=202)) as registry:
         registry.add_blob("base", DATA)
         repository, origin = (Repository(registry.host, name) for name in ("app", "base"))
 

@@ -129,7 +129,7 @@ def test_a_mount_of_what_is_not_there_opens_an_upload(http: httpx.Client) -> Non
     [
         (Dialect(), "mount={}", 202),
         (Dialect(discovers_mounts=True), "mount={}", 201),
-        (Dialect(mounts=False), "mount={}&from=one", 202),
+        (Dialect(mount_answer=202), "mount={}&from=one", 202),
     ],
 )
 def test_how_mounts_work_is_the_registrys_choice(
@@ -295,7 +295,7 @@ def test_locations_may_be_relative(
     open_client: Callable[[LocalRegistry], httpx.Client],
 ) -> None:
     """The specification allows both."""
-    with LocalRegistry(dialect=Dialect(relative_locations=True, min_chunk=5)) as registry:
+    with LocalRegistry(dialect=Dialect(locations="relative", min_chunk=5)) as registry:
         response = open_client(registry).post("/v2/app/blobs/uploads/")
 
     assert response.headers["location"].startswith("/v2/app/blobs/uploads/")
