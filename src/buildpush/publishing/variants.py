@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from attrs import define, field
 
@@ -13,7 +14,7 @@ from ..plan import PushPolicy
 from ..registry.images import Image
 from .conversion import Family, convert, family_of
 
-__all__ = ["Variants"]
+__all__ = ["Variants", "named"]
 
 
 @define(eq=False)
@@ -87,6 +88,22 @@ class Variants:
                 except SpecError:
                     self._other = None  # then there is only what it is
             return self._other
+
+
+def named(image: Image, digest: Digest) -> Image:
+    """*image*, or the one it became by conversion, that has *digest*.
+
+    Raises `SpecError` when it has never had it.
+    """
+    if image.digest == digest:
+        return image
+    families: tuple[Family, ...] = ("oci", "docker")
+    for family in families:
+        with suppress(SpecError):
+            other = convert(image, family, lambda _: None)
+            if other.digest == digest:
+                return other
+    raise SpecError(f"{image.digest} was never {digest}")
 
 
 def _is_about_types(error: RegistryError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -25,55 +25,92 @@ from ..oci.wire import (
     parse_config,
     parse_manifest,
 )
-from ..plan import Artifact, BuildResult, ImageSummary, LayoutArtifact, Output, Plan
+from ..plan import (
+    Artifact,
+    BuildResult,
+    Destination,
+    ImageSummary,
+    LayoutArtifact,
+    Output,
+    Plan,
+    PushedArtifact,
+)
+from ..publishing.destinations import publish
+from ..publishing.keeping import kept_on_failure
+from ..publishing.variants import named
 from ..registry import RegistryClient
-from ..registry.push import push, read_back
+from ..registry.images import read_image
+from ..registry.push import read_back
 from ..runtime import Run
 
 __all__ = ["deliver"]
 
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
+_THERE: Final = ("pushed", "present")
+
+Delivered = tuple[Digest, tuple[Destination, ...], Mapping[Platform, ImageSummary]]
 
 
 def deliver(artifact: Artifact, plan: Plan, keychain: Keychain, run: Run) -> BuildResult:
     """Bring *artifact* wherever *plan* says, and read back every tag that was put.
 
-    Raises `AuthError` or `RegistryError` when the registry will not have it, and
-    `DigestMismatchError` when a tag does not hold what was pushed.
+    Raises `AuthError` or `RegistryError` when the registry will not have it, `PartialPushError`
+    when some of several will, and `DigestMismatchError` when a tag does not hold what was pushed.
+    The error of a push tells where the image is kept.
     """
-    request = plan.request
-    with open_registry(request, keychain, run) as client:
-        # What is of type local, the backend has written.
-        packed = tuple(output for output in plan.outputs if output.type != "local")
+    with open_registry(plan.request, keychain, run) as client:
         if isinstance(artifact, LayoutArtifact):
-            layout = Layout.open(artifact.path)
-            images = _layout_images(layout, artifact.digest)
-            _write_outputs(packed, layout, artifact, request.references, client, run)
-            if plan.push:
-                run.emit(PhaseStarted(at=run.now, phase=Phase.PUSH))
-                push(
-                    client,
-                    layout,
-                    artifact.digest,
-                    request.references,
-                    origins=artifact.origins,
-                    run=run,
-                )
+            digest, destinations, images = _deliver_layout(artifact, plan, client, run)
         else:
-            run.emit(PhaseStarted(at=run.now, phase=Phase.VERIFY))
-            with _reading_back():
-                for reference in request.references:
-                    read_back(client, reference, artifact.digest, access="pull")
-                images = _pushed_images(client, request.references[0], artifact.digest)
-    pinned = tuple(ref.with_digest(artifact.digest) for ref in request.references)
+            digest, destinations, images = _read_back(artifact, plan, client, run)
     return BuildResult(
-        digest=artifact.digest,
-        references=pinned if plan.push else (),
+        digest=digest,
+        references=tuple(one.reference for one in destinations if one.status in _THERE),
+        destinations=destinations,
         images=images,
         backend=plan.backend,
         seconds=run.now,
         outputs=tuple(run.environment.cwd / output.destination for output in plan.outputs),
     )
+
+
+def _deliver_layout(
+    artifact: LayoutArtifact, plan: Plan, client: RegistryClient, run: Run
+) -> Delivered:
+    layout, references = Layout.open(artifact.path), plan.request.references
+    images = _layout_images(layout, tuple(layout.manifests(artifact.digest)))
+    # What is of type local, the backend has written.
+    packed = tuple(output for output in plan.outputs if output.type != "local")
+    _write_outputs(packed, layout, artifact, references, client, run)
+    if not plan.push:
+        return artifact.digest, (), images
+    run.emit(PhaseStarted(at=run.now, phase=Phase.PUSH))
+    with kept_on_failure(artifact, references, run):
+        destinations = publish(client, artifact, references, plan.policy, run)
+    found = (one.reference.digest for one in destinations if one.status in _THERE)
+    digest = next((one for one in found if one), artifact.digest)
+    if digest != artifact.digest:  # the registry wanted other media types
+        image = read_image(client, layout, artifact.digest, artifact.origins)
+        pushed = named(image, digest).documents
+        images = _layout_images(layout, tuple((one.descriptor, one.value) for one in pushed))
+    return digest, destinations, images
+
+
+def _read_back(
+    artifact: PushedArtifact, plan: Plan, client: RegistryClient, run: Run
+) -> Delivered:
+    """What the backend has pushed by itself, as the registry has it."""
+    references = plan.request.references
+    run.emit(PhaseStarted(at=run.now, phase=Phase.VERIFY))
+    with _reading_back():
+        for reference in references:
+            read_back(client, reference, artifact.digest, access="pull")
+        images = _pushed_images(client, references[0], artifact.digest)
+    destinations = tuple(
+        Destination(reference=reference.with_digest(artifact.digest), status="pushed")
+        for reference in references
+    )
+    return artifact.digest, destinations, images
 
 
 @contextmanager
@@ -89,9 +126,11 @@ def _reading_back() -> Generator[None]:
         raise
 
 
-def _layout_images(layout: Layout, digest: Digest) -> Mapping[Platform, ImageSummary]:
+def _layout_images(
+    layout: Layout, documents: Sequence[tuple[Descriptor, Manifest | Index]]
+) -> Mapping[Platform, ImageSummary]:
     found: dict[Platform, ImageSummary] = {}
-    for descriptor, document in layout.manifests(digest):
+    for descriptor, document in documents:
         if isinstance(document, Manifest) and MediaType.is_config(document.config.media_type):
             config = layout.read(document.config.digest, MAX_CONFIG)
             found.setdefault(*_summary(descriptor, document, config))
