@@ -1,0 +1,309 @@
+"""Amazon's registries, private and public: logged in to with keys of AWS, for twelve hours at a time.
+
+Follows "Private registry authentication" of the ECR user guide, and the API reference of ECR.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, cast
+
+from attrs import define, evolve, field, frozen
+
+from ..errors import (
+    AuthError,
+    HttpEvidence,
+    NotFoundError,
+    PermissionDeniedError,
+    RegistryError,
+)
+from ..oci import Repository
+from ..runtime import CancelToken, Environment, Hidden
+from . import Access, Consulted, Credential
+from .asking import now
+from .aws.ambient import AmbientKeys, EnvironmentKeys, NoKeysError
+from .aws.calls import Aws, KeySource
+from .aws.machine import ContainerKeys, InstanceKeys
+from .aws.places import EcrHost, Place, ecr_host
+from .aws.profiles import ProfileKeys
+from .aws.roles import AssumedRole, WebIdentity
+from .keeping import Found, Kept
+from .sigv4 import AwsKeys
+
+__all__ = [
+    "AmbientKeys",
+    "AssumedRole",
+    "AwsKeys",
+    "ContainerKeys",
+    "EcrKeychain",
+    "EnvironmentKeys",
+    "InstanceKeys",
+    "KeySource",
+    "NewRepository",
+    "ProfileKeys",
+    "WebIdentity",
+]
+
+_HALF_A_DAY: Final = 12 * 3600.0
+_EARLY: Final = 300.0
+_SHARE: Final = 0.2
+_EXISTS: Final = "RepositoryAlreadyExistsException"
+_ACCOUNT: Final = re.compile(r"https://(\d{12})\.")
+
+
+@frozen(kw_only=True)
+class NewRepository:
+    """How a private repository of ECR is to be when we make it; one that exists stays as it is.
+
+    *lifecycle_policy* and *policy* are JSON documents as ECR wants them; empty for none.
+    """
+
+    immutable_tags: bool = False
+    scan_on_push: bool = False
+    lifecycle_policy: str = ""
+    policy: str = ""
+
+
+@frozen(kw_only=True)
+class _Token:
+    """A login as AWS gave it out; *account* is whose keys it was got with, empty when unsaid."""
+
+    password: str = field(repr=False)
+    expires: float
+    account: str
+
+
+def _unheard(_: str) -> None:
+    """Where warnings go when nobody listens."""
+
+
+def _copy(value: Mapping[str, str]) -> dict[str, str]:
+    return dict(value)
+
+
+@define(eq=False, kw_only=True)
+class EcrKeychain:
+    """Logs in to ECR, private and public. Safe between threads.
+
+    *keys* are those of AWS, or where they come from: `AwsKeys`, `WebIdentity`, `AssumedRole`,
+    `ProfileKeys`; by default wherever AWS's own tools would look (`AmbientKeys`). Account and
+    region are the registry's host's. Keys of another account than the registry's are a warning,
+    and an `AuthError` when *foreign* is ``refuse``. *aliases* are hosts that stand for one of
+    ECR's: ``{"images.example.com": "123456789012.dkr.ecr.eu-west-1.amazonaws.com"}``.
+    """
+
+    source: KeySource = field(factory=AmbientKeys, alias="keys", repr=False)
+    foreign: Literal["warn", "allow", "refuse"] = "warn"
+    aliases: Mapping[str, str] = field(factory=dict[str, str], converter=_copy)
+    new_repository: NewRepository = field(factory=NewRepository)
+    environment: Environment | None = field(default=None, repr=False)
+    warn: Callable[[str], None] = field(default=_unheard, repr=False)
+    cancel: CancelToken | None = field(default=None, repr=False)
+    clock: Callable[[], float] = field(default=now, repr=False)
+    _kept: Kept = field(init=False, repr=False)
+    _own: _Keys = field(init=False, repr=False)
+    _callers: dict[tuple[str, Place], str] = field(
+        factory=dict[tuple[str, Place], str], init=False, repr=False
+    )
+    _warned: set[str] = field(factory=set[str], init=False, repr=False)
+    _made: dict[Repository, bool] = field(factory=dict[Repository, bool], init=False, repr=False)
+    _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kept = Kept(self.clock)
+        self._own = _Keys(self.source)
+
+    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+        """The login for *repository*; None when its host is not ECR's.
+
+        Raises `AuthError` when AWS gives none, and `RegistryUnavailableError` when it cannot be
+        asked. Only a pull from the public registry goes on without, when there are no keys.
+        """
+        host = self._host(repository)
+        if host is None:
+            return None
+        try:
+            found = self._kept.get((host.service, host.place), lambda: self._log_in(host))
+        except NoKeysError:
+            if access == "pull" and not host.account:
+                return None
+            raise
+        credential = found.credential
+        caller = self._callers.get((host.service, host.place), "")
+        if credential is None or self.foreign == "allow" or caller in ("", host.account):
+            return credential
+        return self._of_another(caller, credential, host, repository)
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        """One line: where the keys came from, or why there are none."""
+        try:
+            host = self._host(repository)
+            if host is None:
+                why = f"{repository.host} is not a registry of ECR"
+                return (Consulted(source="ECR", outcome="miss", why=why),)
+            found = self.resolve(repository, access)
+        except (AuthError, RegistryError) as error:
+            why = error.message
+            return (Consulted(source="ECR", outcome="error", why=why, expected=True),)
+        key = f"{host.service} in {host.place.region}"
+        if found is None:
+            why = "no keys of AWS were found, and public images need none"
+            return (Consulted(source="ECR", key=key, outcome="miss", why=why),)
+        return (Consulted(source=found.source, key=key, outcome="hit"),)
+
+    def ensure_repository(self, repository: Repository) -> bool | None:
+        """Make *repository* unless it exists: True if it was made; None when it is not ECR's.
+
+        However many ask, AWS is asked once. Raises `PermissionDeniedError` when the keys allow
+        neither to make it nor to see that it exists.
+        """
+        host = self._host(repository)
+        if host is None:
+            return None
+        with self._making:
+            if repository in self._made:
+                return False
+            made = self._make(host, repository)
+            self._made[repository] = made
+            return made
+
+    def _host(self, repository: Repository) -> EcrHost | None:
+        return ecr_host(self.aliases.get(repository.host, repository.host))
+
+    def _aws(self, host: EcrHost) -> Aws:
+        return Aws(
+            environment=self.environment or Environment.current(),
+            place=host.place,
+            clock=self.clock,
+            cancel=self.cancel,
+        )
+
+    def _log_in(self, host: EcrHost) -> Found:
+        aws = self._aws(host)
+        keys = self._own.keys(aws)
+        answer = aws.json(host.service, "GetAuthorizationToken", {}, keys, place=host.place)
+        token = _read(answer, self.clock())
+        if host.account:
+            self._callers[host.service, host.place] = token.account
+        whose = f" of account {token.account}" if token.account else ""
+        return Found(
+            credential=Credential(
+                username="AWS",
+                password=token.password,
+                source=f"ECR, {keys.source}{whose}",
+                expires=token.expires,
+            )
+        )
+
+    def _of_another(
+        self, caller: str, credential: Credential, host: EcrHost, repository: Repository
+    ) -> Credential:
+        """*credential*, after a word about keys that are not of the registry's own account."""
+        message = (
+            f"the keys are of AWS account {caller}, and {repository.host} belongs to account"
+            f" {host.account}"
+        )
+        if self.foreign == "refuse":
+            raise AuthError(
+                message, hint="take keys of that account, or a role in it: AssumedRole"
+            )
+        if message not in self._warned:
+            self._warned.add(message)
+            self.warn(f"{message}: a policy of the repository has to let them in")
+        return evolve(credential, source=f"{credential.source}, not {host.account}")
+
+    def _make(self, host: EcrHost, repository: Repository) -> bool:
+        aws = self._aws(host)
+        keys = self._own.keys(aws)
+        name, fields = _wish(host, repository, self.new_repository)
+
+        def ask(action: str, more: Mapping[str, object]) -> Mapping[str, object]:
+            own = {"registryId": host.account} if host.account else {}
+            return aws.json(host.service, action, {**own, **more}, keys, place=host.place)
+
+        try:
+            ask("CreateRepository", fields)
+        except PermissionDeniedError as denied:
+            try:
+                ask("DescribeRepositories", {"repositoryNames": [name]})
+            except (AuthError, NotFoundError):
+                raise denied from None
+            return False
+        except AuthError as error:
+            if _EXISTS in _codes(error):
+                return False
+            raise
+        own = self.new_repository if host.account else NewRepository()
+        about = {"repositoryName": name}
+        if own.lifecycle_policy:
+            ask("PutLifecyclePolicy", {**about, "lifecyclePolicyText": own.lifecycle_policy})
+        if own.policy:
+            ask("SetRepositoryPolicy", {**about, "policyText": own.policy})
+        return True
+
+
+def _wish(
+    host: EcrHost, repository: Repository, new: NewRepository
+) -> tuple[str, Mapping[str, object]]:
+    """The repository's name at AWS, and what CreateRepository is told."""
+    if not host.account:  # the first component is the registry's alias
+        name = repository.path.partition("/")[2]
+        return name, {"repositoryName": name}
+    fields: dict[str, object] = {"repositoryName": repository.path}
+    if new.immutable_tags:
+        fields["imageTagMutability"] = "IMMUTABLE"
+    if new.scan_on_push:
+        fields["imageScanningConfiguration"] = {"scanOnPush": True}
+    return repository.path, fields
+
+
+def _codes(error: AuthError) -> tuple[str, ...]:
+    """What AWS called its reason."""
+    return tuple(c for e in error.evidence if isinstance(e, HttpEvidence) for c in e.codes)
+
+
+@define(eq=False)
+class _Keys:
+    """The source's keys, kept while they last: a role need not be assumed for each region."""
+
+    source: KeySource = field(repr=False)
+    _held: AwsKeys | None = field(default=None, init=False, repr=False)
+    _until: float = field(default=0.0, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+
+    def keys(self, aws: Aws) -> AwsKeys:
+        with self._lock:
+            began = aws.clock()
+            if self._held is not None and began < self._until:
+                return self._held
+            found = self.source.keys(aws)
+            if found.expires is not None:
+                self._held = found
+                self._until = found.expires - min(_EARLY, (found.expires - began) * _SHARE)
+            return found
+
+
+def _read(answer: Mapping[str, object], clock: float) -> _Token:
+    """The login in an answer of GetAuthorizationToken: a list of one, or of the public one, it."""
+    found = answer.get("authorizationData")
+    first = next(iter(cast("list[object]", found)), None) if isinstance(found, list) else found
+    data = cast("Mapping[str, object]", first if isinstance(first, dict) else {})
+    token, end = data.get("authorizationToken"), data.get("expiresAt")
+    try:
+        pair = base64.b64decode(str(token or ""), validate=True).decode()
+    except (binascii.Error, ValueError):
+        pair = ""
+    if not pair.startswith("AWS:") or pair == "AWS:":
+        raise AuthError("AWS's answer holds no login for ECR")
+    account = _ACCOUNT.match(str(data.get("proxyEndpoint", "")))
+    # One that has ended already would be renewed without end; twelve hours are documented.
+    lasts = float(end) if isinstance(end, int | float) else 0.0
+    return _Token(
+        password=Hidden(pair[4:]),
+        expires=lasts if lasts > clock else clock + _HALF_A_DAY,
+        account=account[1] if account is not None else "",
+    )
