@@ -64,7 +64,11 @@ def test_a_conflict_of_credentials_makes_buildpush_push(context: Path) -> None:
 def test_a_direct_delivery_that_was_asked_for_is_not_changed(context: Path) -> None:
     """The conflict is the caller's to solve."""
     step = BuildAndPushStep(
-        repo="r.example/app", context=context, backend=Conflicted(), delivery="direct"
+        repo="r.example/app",
+        context=context,
+        backend=Conflicted(),
+        delivery="direct",
+        skip_preflight=True,
     )
 
     with pytest.raises(CredentialConflictError):

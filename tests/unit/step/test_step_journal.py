@@ -44,7 +44,9 @@ def test_every_line_of_a_run_is_in_its_log(context: Path) -> None:
 def test_an_error_says_where_the_log_is(context: Path) -> None:
     """The last piece of evidence is the file; it is part of the report."""
     backend = FakeBackend(lines=(LINE,), error=BuildError("no"))
-    step = BuildAndPushStep(repo="r.example/app", context=context, backend=backend)
+    step = BuildAndPushStep(
+        repo="r.example/app", context=context, backend=backend, skip_preflight=True
+    )
 
     with pytest.raises(BuildError) as caught:
         step.run()

@@ -125,6 +125,7 @@ def test_whatever_a_keychain_tells_a_backend_is_learnt(
         context=tmp_path,
         backend=Talkative(),
         auth=[StaticKeychain(prefix="r.io", credential=credential)],
+        skip_preflight=True,
     )
 
     with pytest.raises(SpecError, match="enough"):
