@@ -43,6 +43,7 @@ class CancelToken:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _callbacks: list[Callable[[], None]] = field(factory=list[Callable[[], None]], init=False)
     _error: BuildpushError | None = field(default=None, init=False)
+    _ends: float | None = field(default=None, init=False)
 
     def cancel(self, error: BuildpushError | None = None) -> None:
         """Flip the switch. The first caller decides the reason; later calls do nothing."""
@@ -76,6 +77,17 @@ class CancelToken:
         """Whether the switch has been flipped."""
         return self._event.is_set()
 
+    def ends_within(self, seconds: float) -> None:
+        """Note that a deadline will flip the switch in *seconds*; the earliest one counts."""
+        ends = time.monotonic() + seconds
+        with self._lock:
+            self._ends = ends if self._ends is None else min(self._ends, ends)
+
+    def lasts(self, seconds: float) -> bool:
+        """Whether *seconds* from now is before every deadline: what takes longer is in vain."""
+        with self._lock:
+            return self._ends is None or time.monotonic() + seconds < self._ends
+
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until cancelled, which raises the reason."""
         self._event.wait(seconds)
@@ -102,6 +114,7 @@ class Deadline:
             )
             self._timer = threading.Timer(self.seconds, self.token.cancel, [error])
             self._timer.daemon = True
+            self.token.ends_within(self.seconds)
             self._timer.start()
         return self
 
