@@ -101,7 +101,7 @@ def test_a_missing_right_is_permission_denied(context: Path) -> None:
     ):
         push_to(registry, context, auth=[login(registry)])
 
-    evidence, _ = caught.value.evidence
+    evidence = caught.value.evidence[0]
     assert isinstance(evidence, HttpEvidence)
     assert (evidence.status, evidence.codes) == (403, ("DENIED",))
 

@@ -114,10 +114,10 @@ def test_two_stages_on_debian_into_a_real_registry(
 
 
 @pytest.mark.needs_root
-def test_a_second_run_asks_only_for_the_tags(
+def test_a_second_run_asks_only_whether_it_may_push_and_for_the_tags(
     context: Path, local_registry: LocalRegistry, busybox_base: Pushable
 ) -> None:
-    """Nothing is uploaded, no blob is asked for: manifests are looked up, that is all."""
+    """Nothing is uploaded: one upload is begun and cancelled, and manifests are looked up."""
     base = busybox_base.push(local_registry.host, "base/busybox", "1")
     (context / "Dockerfile").write_text(f"FROM {base}\nCOPY source.txt /\nRUN cat /source.txt\n")
     step = BuildAndPushStep(
@@ -129,10 +129,10 @@ def test_a_second_run_asks_only_for_the_tags(
     step.run(backend="native")
 
     asked = {(request.method, request.path) for request in local_registry.requests}
-    assert {method for method, _ in asked} <= {"GET", "HEAD"}
+    assert {r.bytes_received for r in local_registry.requests} == {0}
+    assert [r.method for r in local_registry.requests if "/blobs/" in r.path] == ["POST", "DELETE"]
     assert ("HEAD", "/v2/acme/app/manifests/1") in asked
     assert ("HEAD", "/v2/acme/app/manifests/2") in asked
-    assert not [path for _, path in asked if "/blobs/" in path]
 
 
 def copy_only(context: Path, registry: LocalRegistry) -> BuildAndPushStep:

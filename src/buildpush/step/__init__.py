@@ -250,13 +250,13 @@ class BuildAndPushStep(StepSpec):
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
             keychain = Learnt(Chain((*self.auth, signed_in)), run.redact)
-            if plan.push and plan.policy.preflight:
-                ask_beforehand(self, keychain, run, plan.request.delivery)
             request = evolve(
                 plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run)),
                 local_outputs=_local_outputs(plan, environment.cwd),
             )
             with log.named_in_errors():
+                if plan.push and plan.policy.preflight:
+                    ask_beforehand(self, keychain, run, plan.request.delivery)
                 run.emit(PhaseStarted(at=run.now, phase=Phase.BUILD))
                 able = Feature.EXPORT_LAYOUT in plan.backend.features
                 artifact = self._build(chosen, request, keychain, run, exports=able)
