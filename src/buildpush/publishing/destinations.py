@@ -24,7 +24,7 @@ from ..registry.parallel import Siblings, each
 from ..registry.push import pinned, read_back
 from ..runtime import Run
 from .naming import judge, look, put_tag
-from .outcomes import Outcomes
+from .outcomes import NotTriedError, Outcomes
 from .variants import Variants
 from .whereabouts import Whereabouts
 
@@ -111,7 +111,7 @@ class _Push:
         if not left:
             return
         first = next(one for one in self.outcomes.known if one.error is not None)
-        error = RegistryError(
+        error = NotTriedError(
             f"was not tried any more, since {first.reference} failed",
             hint="on_partial: continue tries every destination",
         )

@@ -7,16 +7,20 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, field
 
-from ..errors import BuildpushError, PartialPushError
+from ..errors import BuildpushError, PartialPushError, RegistryError
 from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import Descriptor
 from ..plan import Destination
 from ..registry.filling import tally
 from ..registry.uploads import Placed
 
-__all__ = ["Outcomes"]
+__all__ = ["NotTriedError", "Outcomes"]
 
 _SHOWN = 5
+
+
+class NotTriedError(RegistryError):
+    """A destination that was given up since another had failed."""
 
 
 @define(eq=False)
@@ -86,6 +90,7 @@ class Outcomes:
         everything = self.all
         failed = [one for one in everything if one.status == "failed"]
         errors = list(dict.fromkeys(one.error for one in failed if one.error is not None))
+        errors = [one for one in errors if not isinstance(one, NotTriedError)]
         if not errors:
             return None
         have = [one for one in everything if one.status in ("pushed", "present")]
