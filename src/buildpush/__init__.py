@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .auth import Credential as Credential
     from .auth import Keychain as Keychain
     from .auth import StaticKeychain as StaticKeychain
+    from .auth.explaining import Explanation as Explanation
+    from .auth.explaining import explain as explain
     from .backends import Backend as Backend
     from .errors import AuthError as AuthError
     from .errors import BuildError as BuildError
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from .plan import BuildResult as BuildResult
     from .plan import Capabilities as Capabilities
     from .plan import Plan as Plan
+    from .publishing import PushResult as PushResult
+    from .publishing import assemble as assemble
+    from .publishing import copy as copy
+    from .publishing import push as push
     from .runtime import CancelToken as CancelToken
     from .spec import FromEnv as FromEnv
     from .spec import StepSpec as StepSpec
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "auth": ("Access", "Chain", "Credential", "Keychain", "StaticKeychain"),
+    "auth.explaining": ("Explanation", "explain"),
     "backends": ("Backend",),
     "errors": (
         "AuthError",
@@ -55,6 +62,7 @@ _HOMES = {
     "events": ("Event", "RunState"),
     "oci": ("Digest", "ImageReference", "Platform", "Repository"),
     "plan": ("BuildResult", "Capabilities", "Plan"),
+    "publishing": ("PushResult", "assemble", "copy", "push"),
     "runtime": ("CancelToken",),
     "spec": ("FromEnv", "StepSpec"),
     "step": ("BuildAndPushStep",),
@@ -75,12 +83,14 @@ __all__ = [
     "Credential",
     "Digest",
     "Event",
+    "Explanation",
     "FromEnv",
     "ImageReference",
     "Keychain",
     "Plan",
     "PlanError",
     "Platform",
+    "PushResult",
     "RegistryError",
     "Repository",
     "RunState",
@@ -89,6 +99,10 @@ __all__ = [
     "StepCancelledError",
     "StepSpec",
     "StepTimeoutError",
+    "assemble",
+    "copy",
+    "explain",
+    "push",
 ]
 
 

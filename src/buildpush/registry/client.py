@@ -29,6 +29,7 @@ from ..runtime import Run
 from ..runtime.retry import RetryPolicy
 from .blobs import ONCE, reading
 from .exchange import Call, Exchange
+from .referrers import list_referrers
 from .token import Want
 from .uploads import Placed, Upload, has_blob
 
@@ -179,6 +180,18 @@ class RegistryClient:
             about=f"asking whether {repository} may be pushed to",
         )
         self._exchange.retry(f"asking {repository.host}", upload.prove)
+
+    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+        """The manifests of *repository* whose subject is *digest*, from the registry itself.
+
+        By the referrers API, or by the tag schema where the registry has no such API.
+        """
+        return list_referrers(
+            self._exchange,
+            repository,
+            digest,
+            lambda reference: self.get_manifest(reference).data,
+        )
 
     def put_manifest(self, reference: ImageReference, data: bytes, media_type: str) -> Digest:
         """Store *data* under the reference's digest if it has one, else under its tag.

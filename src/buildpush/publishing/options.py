@@ -1,0 +1,123 @@
+"""The settings that `push`, `copy` and `assemble` share: how registries are reached, what may move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypedDict, cast
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+
+from ..auth import Credential, Keychain
+from ..errors import SpecError
+from ..http.trust import Certificates
+from ..oci import Digest, Platform
+from ..plan import PushPolicy
+from ..runtime import Run
+from ..spec.fieldtypes import DigestText, Mirrors, Platforms, Registries, RegistryHosts, Timeout
+
+if TYPE_CHECKING:
+    from ..registry import RegistryClient
+
+__all__ = ["Options", "PushArguments"]
+
+
+class _Registry(TypedDict, total=False):
+    ca: str
+    certificate: str
+    key: str
+    insecure: bool
+
+
+class PushArguments(TypedDict, total=False):
+    """The keyword arguments that `push`, `copy` and `assemble` share; as those of a step."""
+
+    auth: Keychain | Sequence[Keychain]
+    insecure: str | Sequence[str] | frozenset[str]
+    registries: Mapping[str, _Registry]
+    mirrors: Mapping[str, str | Sequence[str]]
+    retries: int
+    on_partial: Literal["fail_fast", "continue"]
+    on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"]
+    expect_current: str | Digest | None
+    media_types: Literal["keep", "auto", "docker", "oci"]
+    mount: bool
+    platforms: str | Sequence[str] | Sequence[Platform]
+    timeout: str | float | timedelta | None
+
+
+def _read_keychains(value: object) -> tuple[Keychain, ...]:
+    if isinstance(value, Credential):
+        raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
+    if isinstance(value, Keychain):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected keychains: objects with resolve(repository, access)")
+    return tuple(
+        keychain for item in cast("Sequence[object]", value) for keychain in _read_keychains(item)
+    )
+
+
+_ALL: Final = "all"
+
+
+class Options(BaseModel):
+    """The shared settings, checked; empty *platforms* are all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    auth: Annotated[tuple[Keychain, ...], PlainValidator(_read_keychains)] = ()
+    insecure: RegistryHosts = frozenset()
+    registries: Registries = {}
+    mirrors: Mirrors = {}
+    retries: int = Field(default=4, ge=0, le=20)
+    on_partial: Literal["fail_fast", "continue"] = "fail_fast"
+    on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"] = "overwrite"
+    expect_current: DigestText = None
+    media_types: Literal["keep", "auto", "docker", "oci"] = "keep"
+    mount: bool = True
+    platforms: Platforms = ()
+    timeout: Timeout = None
+
+    @classmethod
+    def read(cls, arguments: PushArguments) -> Options:
+        """Check *arguments*; raises one `SpecError` that names every fault, and quotes no value."""
+        given = cast("dict[str, object]", {**arguments})
+        if given.get("platforms") == _ALL:
+            del given["platforms"]
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            faults = error.errors(include_input=False, include_context=False, include_url=False)
+            texts = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults]
+            raise SpecError("; ".join(texts)) from None
+
+    @property
+    def policy(self) -> PushPolicy:
+        """What may happen to tags and blobs."""
+        return PushPolicy(
+            on_partial=self.on_partial,
+            on_existing_tag=self.on_existing_tag,
+            expect_current=self.expect_current,
+            media_types=self.media_types,
+            mount=self.mount,
+        )
+
+    def client(self, keychain: Keychain, run: Run) -> RegistryClient:
+        """A client for every registry of the run; a context manager."""
+        from ..registry import RegistryClient  # lazily: it loads the HTTP client
+        from ..runtime.retry import RetryPolicy
+
+        hosts = self.registries.items()
+        return RegistryClient(
+            keychain,
+            run,
+            insecure=self.insecure.union(host for host, tls in hosts if tls.insecure),
+            certificates={
+                host: Certificates(ca=tls.ca, certificate=tls.certificate, key=tls.key)
+                for host, tls in hosts
+                if tls.ca or tls.certificate
+            },
+            mirrors=self.mirrors,
+            policy=RetryPolicy(attempts=self.retries + 1),
+        )
