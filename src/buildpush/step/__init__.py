@@ -18,7 +18,7 @@ from pydantic import ConfigDict, PlainValidator
 
 from ..auth import Chain, Credential, Keychain, PullOnly
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, Previewing, choose
-from ..errors import CredentialConflictError, SpecError
+from ..errors import CredentialConflictError, PlanError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
 from ..oci import ImageReference, Repository
 from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Feature, Plan, make_plan
@@ -49,19 +49,35 @@ def _read_keychains(value: object) -> tuple[Keychain, ...]:
         raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
     if isinstance(value, Keychain):
         return (value,)
+    if isinstance(value, str):
+        return (_named(value),)
     if not isinstance(value, list | tuple):
-        raise ValueError("expected keychains: objects with resolve(repository, access)")
+        raise ValueError("expected keychains: names, or objects with resolve(repository, access)")
     found: list[Keychain] = []
     for item in cast("Sequence[object]", value):
         found.extend(_read_keychains(item))
     return tuple(found)
 
 
+def _named(name: str) -> Keychain:
+    """The keychain called *name*, which is not quoted: it may be a password in the wrong place."""
+    from ..auth.catalog import KeychainCatalog
+
+    catalog = KeychainCatalog.discover()
+    if name not in catalog.entries:
+        installed = ", ".join(sorted(catalog.entries)) or "none"
+        raise ValueError(f"no keychain has the name that was given; installed: {installed}")
+    try:
+        return catalog.load(name)
+    except PlanError as error:
+        raise ValueError(error.message) from error
+
+
 class BuildAndPushArguments(StepArguments, total=False):
     """The keyword arguments of `BuildAndPushStep`."""
 
     backend: str | Backend
-    auth: Keychain | Sequence[Keychain]
+    auth: Keychain | str | Sequence[Keychain | str]
 
 
 class BuildAndPushStep(StepSpec):
@@ -69,7 +85,8 @@ class BuildAndPushStep(StepSpec):
 
     The settings say *what* (see `StepSpec`); *backend* says *how*: the name of an installed
     backend, ``"auto"`` for the first that can, or an object of your own; *auth* says *who*:
-    keychains, asked in order, before the ambient docker configuration.
+    keychains, or names of installed ones (``ecr``), asked in order, before the ambient docker
+    configuration.
 
     Raises `SpecError` when a setting is wrong; every fault is in its message.
     """

@@ -24,7 +24,7 @@ def test_one_keychain_or_several() -> None:
     [
         ("backend", 3, "backend: expected the name of a backend"),
         ("backend", FakeBackend, "backend: expected the name of a backend"),
-        ("auth", "password", "auth: expected keychains"),
+        ("auth", "hunter22", "auth: no keychain has the name"),
         ("auth", [3], "auth: expected keychains"),
         ("auth", [Credential(username="u", password="hunter22")], "use StaticKeychain"),
     ],
