@@ -60,12 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .bake import bake
         from .commands import build, demo, gc, plan
         from .doctor import doctor
+        from .explain import explain
+        from .publishing import copy, index, push
 
         commands = {
             "build": build,
             "plan": plan,
             "bake": bake,
+            "push": push,
+            "copy": copy,
+            "index": index,
             "doctor": doctor,
+            "explain": explain,
             "gc": gc,
             "demo": demo,
         }
@@ -103,6 +109,8 @@ def _output_lost(error: OSError) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from .publishing import add_commands
+
     parser = argparse.ArgumentParser(
         prog="python -m buildpush", description="Build container images and push them."
     )
@@ -121,8 +129,12 @@ def _parser() -> argparse.ArgumentParser:
         "--preview", action="store_true", help="print only what the backend would start"
     )
     _bake_arguments(commands.add_parser("bake", help="build what a bake file describes"))
+    add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    _explain_arguments(
+        commands.add_parser("explain", help="say where the credential for a reference comes from")
+    )
     gc = commands.add_parser("gc", help="remove what killed builds have left behind")
     gc.add_argument("--backend", default="kaniko", help="the backend whose leftovers to look for")
     gc.add_argument(
@@ -133,6 +145,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("reference", metavar="REFERENCE", help="an image, such as ghcr.io/acme/app:1.4")
+    add("--access", choices=("pull", "push"), default="push", help="what it is for; push")
+    add(
+        "--auth",
+        action="append",
+        metavar="NAME",
+        help="a keychain to ask first, by name, such as ecr; may be repeated",
+    )
+    add("--json", action="store_true", help="print the explanation as JSON")
 
 
 def _bake_arguments(parser: argparse.ArgumentParser) -> None:
