@@ -82,7 +82,7 @@ class Options(BaseModel):
     @classmethod
     def read(cls, arguments: PushArguments) -> Options:
         """Check *arguments*; raises one `SpecError` that names every fault, and quotes no value."""
-        given = cast("dict[str, object]", {**arguments})
+        given: dict[str, object] = {**arguments}
         if given.get("platforms") == _ALL:
             del given["platforms"]
         try:
