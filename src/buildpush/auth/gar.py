@@ -8,7 +8,6 @@ from typing import Final
 
 from attrs import define, field
 
-from ..errors import AuthError, RegistryError
 from ..oci import Repository
 from ..runtime import CancelToken, Environment
 from . import Access, Consulted, Credential
@@ -25,7 +24,7 @@ from .google.sources import (
     WorkloadIdentity,
     login,
 )
-from .keeping import Found, Kept
+from .keeping import Kept, Steps, explained
 
 __all__ = [
     "AccessToken",
@@ -92,35 +91,16 @@ class GoogleKeychain:
         if not is_google(repository):
             why = f"{repository.host} is no registry of Google's"
             return (Consulted(source="GoogleKeychain", outcome="skipped", why=why),)
-        steps: list[Consulted] = []
-        try:
-            self._look(steps)
-        except (AuthError, RegistryError) as error:
-            asked = type(self.source).__name__ if self.source else "GoogleKeychain"
-            steps.append(
-                Consulted(source=asked, outcome="error", why=error.message, expected=True)
-            )
-        return tuple(steps)
+        name = type(self.source).__name__ if self.source else "GoogleKeychain"
+        return explained(self._look, name)
 
-    def _look(self, steps: list[Consulted]) -> Credential | None:
+    def _look(self, steps: Steps) -> Credential | None:
         environment = self.environment or Environment.current()
         google = Google(environment=environment, clock=self.clock, cancel=self.cancel)
         key = tuple(environment.variables.get(name, "") for name in _READ)
+        return self._kept.look(key, lambda asked: self._ask(google, asked), steps)
 
-        def find() -> Found:
-            asked: list[Consulted] = []
-            try:
-                credential = self._ask(google, asked)
-            except (AuthError, RegistryError):
-                steps.extend(asked)
-                raise
-            return Found(credential=credential, trail=tuple(asked))
-
-        found = self._kept.get(key, find)
-        steps.extend(found.trail)
-        return found.credential
-
-    def _ask(self, google: Google, asked: list[Consulted]) -> Credential | None:
+    def _ask(self, google: Google, asked: Steps) -> Credential | None:
         source = self.source
         if source is None:
             return _ambient(google, asked)
@@ -134,7 +114,7 @@ def is_google(repository: Repository) -> bool:
     return _HOSTS.fullmatch(repository.host.lower().removesuffix(":443")) is not None
 
 
-def _ambient(google: Google, asked: list[Consulted]) -> Credential | None:
+def _ambient(google: Google, asked: Steps) -> Credential | None:
     """What is set up here, in the order of Google's own tools."""
     variables = google.environment.variables
     for name in _TOKENS:

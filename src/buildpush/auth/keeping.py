@@ -8,16 +8,19 @@ import json
 import re
 import threading
 from collections.abc import Callable, Hashable
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from attrs import define, field, frozen
 
+from ..errors import AuthError, RegistryError
 from ..http.bodies import plain
 from ..runtime import Redactor
 from . import Consulted, Credential
 from .asking import now
 
-__all__ = ["Found", "Kept", "Token", "expiry_of", "words"]
+__all__ = ["Kept", "Steps", "Token", "expiry_of", "explained", "words"]
+
+Steps: TypeAlias = list[Consulted]
 
 _EARLY: Final = 300.0
 _SHARE: Final = 0.2
@@ -35,16 +38,9 @@ class Token:
 
 
 @frozen(kw_only=True)
-class Found:
-    """What a search for a credential came to, and the way there."""
-
-    credential: Credential | None
-    trail: tuple[Consulted, ...] = ()
-
-
-@frozen(kw_only=True)
 class _Held:
-    found: Found
+    credential: Credential | None
+    trail: tuple[Consulted, ...]
     until: float
 
 
@@ -60,22 +56,45 @@ class Kept:
     _held: dict[Hashable, _Held] = field(factory=dict[Hashable, _Held], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def get(self, key: Hashable, find: Callable[[], Found]) -> Found:
-        """What is held for *key*, or else what *find* finds; its errors are not kept."""
+    def look(
+        self, key: Hashable, ask: Callable[[Steps], Credential | None], steps: Steps
+    ) -> Credential | None:
+        """What is held for *key*, or else what *ask* finds; its errors are not kept.
+
+        *ask* is given a list for the sources it consults, which come to *steps*, also when it raises.
+        """
         with self._lock:
             began = self.clock()
             held = self._held.get(key)
-            if held is not None and began < held.until:
-                return held.found
-            found = find()
-            self._held[key] = _Held(found=found, until=_until(found, began))
-            return found
+            if held is None or began >= held.until:
+                asked: Steps = []
+                try:
+                    credential = ask(asked)
+                except BaseException:
+                    steps.extend(asked)
+                    raise
+                held = _Held(
+                    credential=credential, trail=tuple(asked), until=_until(credential, began)
+                )
+                self._held[key] = held
+        steps.extend(held.trail)
+        return held.credential
 
 
-def _until(found: Found, began: float) -> float:
-    if found.credential is None:
+def explained(look: Callable[[Steps], object], name: str) -> tuple[Consulted, ...]:
+    """The steps of a *look*, of which an error is the last, as *name*'s."""
+    steps: Steps = []
+    try:
+        look(steps)
+    except (AuthError, RegistryError) as error:
+        steps.append(Consulted(source=name, outcome="error", why=error.message, expected=True))
+    return tuple(steps)
+
+
+def _until(credential: Credential | None, began: float) -> float:
+    if credential is None:
         return began + _ABSENT
-    expires = found.credential.expires
+    expires = credential.expires
     if expires is None:
         return began
     return expires - min(_EARLY, (expires - began) * _SHARE)

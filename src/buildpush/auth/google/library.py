@@ -121,14 +121,17 @@ def borrow(google: Google, info: Mapping[str, object] | None, source: str) -> To
 
     *source* names the file, for messages. Raises `AuthError`, also when the library is missing.
     """
+    maker = None if info is None else _maker(info, source)
     exceptions = cast("_Exceptions", _module("google.auth.exceptions", source))
     request = _Request(google, exceptions.TransportError)
     try:
-        if info is None:
+        if info is None or maker is None:
             library = cast("_Library", _module("google.auth", source))
             credentials, _ = library.default(scopes=[SCOPE], request=request)
         else:
-            credentials = _make(info, source)
+            module, name = maker
+            make = cast("_Made", getattr(_module(module, source).Credentials, name))
+            credentials = make(info, scopes=[SCOPE])
         credentials.refresh(request)
     except exceptions.GoogleAuthError as error:
         # `from None`: its arguments hold whole answers.
@@ -144,7 +147,7 @@ def borrow(google: Google, info: Mapping[str, object] | None, source: str) -> To
     )
 
 
-def _make(info: Mapping[str, object], source: str) -> _Credentials:
+def _maker(info: Mapping[str, object], source: str) -> tuple[str, str]:
     kind = str(info.get("type"))
     where = info.get("credential_source")
     if kind == "external_account" and isinstance(where, dict):
@@ -154,9 +157,7 @@ def _make(info: Mapping[str, object], source: str) -> _Credentials:
             kind = "executable"
     if kind not in _MAKERS:
         raise AuthError(f"{source} is of a kind that is not known here: {words(kind)!r}")
-    module, maker = _MAKERS[kind]
-    make = cast("_Made", getattr(_module(module, source).Credentials, maker))
-    return make(info, scopes=[SCOPE])
+    return _MAKERS[kind]
 
 
 def _module(name: str, source: str) -> Any:
