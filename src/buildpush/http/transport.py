@@ -1,16 +1,11 @@
-"""The wire: one httpx client per run whose requests a cancel can break. The only import of httpx."""
+"""The wire: one httpx client per run whose requests a cancel can break. httpx is only here and in `pools`."""
 
 from __future__ import annotations
 
-import re
-import socket
-import ssl
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 from attrs import define, field, frozen
@@ -18,17 +13,20 @@ from attrs import define, field, frozen
 from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, Run
+from ..runtime.retry import RetryPolicy
 from ..runtime.sockets import Sockets, Watch
-from .answers import BrokenOffError, FinalError, safe_url
+from .answers import retry_after, safe_url
+from .breaking import breaking
+from .ceiling import Ceilings
 from .discretion import Discretion
-from .proxies import Proxies
-from .trust import Certificates, Trust
+from .pools import READ, Pools
+from .trust import Trust
 
 CHUNK: Final = 1 << 20
-"""Bytes handed to httpx at once: larger pieces are copied again and again by httpcore 1.0."""
+"""Bytes handed to httpx at once, so that a cancel is noticed between them."""
 SMALL: Final = 1 << 16
+_LARGE: Final = 4 << 20
 _CONNECT: Final = 10.0
-_TIMEOUT: Final = httpx.Timeout(connect=_CONNECT, read=60, write=60, pool=None)
 _REDIRECTS: Final = 5
 
 
@@ -82,16 +80,37 @@ class Reply:
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes off the wire. Raises `RegistryUnavailableError` if it breaks off."""
-        with _faults(self.method, self.url, self._cancel):
-            for chunk in self._response.iter_raw():
+        with breaking(self.method, self.url, self._cancel):
+            pieces = self._response.iter_raw()
+            for chunk in pieces:
                 self._cancel.check()
                 yield chunk
+                done = self._response.num_bytes_downloaded
+                length = self.header("content-length")
+                if length.isdigit() and int(length) - done > _LARGE:
+                    yield from self._rest(int(length) - done)
+                    return
+
+    def _rest(self, left: int) -> Iterator[bytes]:
+        """The *left* bytes that are still in the socket, when httpx has handed out what it had.
+
+        Reading around its parser halves the time on the processor; the connection is spent.
+        """
+        stream = self._response.extensions["network_stream"]
+        seconds = self._response.request.extensions["timeout"]["read"]
+        while left > 0:
+            chunk: bytes = stream.read(READ, seconds)[:left]
+            self._cancel.check()
+            if not chunk:
+                return
+            left -= len(chunk)
+            yield chunk
 
     def read(self, limit: int = SMALL) -> bytes:
         """The body, cut off after *limit* bytes."""
         if self._body is None:
             found = bytearray()
-            with _faults(self.method, self.url, self._cancel):
+            with breaking(self.method, self.url, self._cancel):
                 for chunk in self._response.iter_bytes():
                     self._cancel.check()
                     found += chunk
@@ -113,21 +132,31 @@ class Transport:
     """Sends requests for one run. Thread-safe; close it when the run ends.
 
     A cancelled run shuts every socket down, so that no thread stays blocked in a read.
+    *connections* is how many requests each host gets at once, from this process. A host that
+    asks for a pause is not asked by anybody before its end.
     """
 
-    def __init__(self, run: Run, trust: Trust) -> None:
+    def __init__(
+        self,
+        run: Run,
+        trust: Trust,
+        *,
+        connections: int | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
         self._run = run
         self._trust = trust
+        self._policy = policy or RetryPolicy()
+        self._ceilings = Ceilings(run, connections)
         self._sockets = Sockets(run.cancel)
-        self._router = _Router(run, trust)
         self._discretion = Discretion()
         self._discretion.open()
         # Registries' session cookies would tie two accounts on one host together.
         nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         self._client = httpx.Client(
-            transport=self._router,
+            transport=Pools(run, trust, self._ceilings),
             cookies=nothing,
-            timeout=_TIMEOUT,
+            timeout=self._times(self._policy.answer),
             trust_env=False,
             headers={"User-Agent": f"buildpush/{__version__}", "Accept-Encoding": "identity"},
         )
@@ -152,18 +181,16 @@ class Transport:
         """Send one request, follow redirects that keep its method, and give the answer.
 
         *behalf* is the host whose certificates count, the URL's own when it is empty.
-        *patience* is how many seconds the answer may take instead of 60. Raises
+        *patience* is how many seconds the answer may take instead of the policy's. Raises
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
         self._run.cancel.check()
-        with _faults(method, url, self._run.cancel), Watch(self._sockets) as watch:
+        with breaking(method, url, self._run.cancel), Watch(self._sockets) as watch:
             request = self._request(method, url, headers or {}, body)
             request.extensions["behalf"] = behalf
             request.extensions["trace"] = watch
             if patience is not None:
-                connect = min(patience, _CONNECT)
-                times = {**_TIMEOUT.as_dict(), "connect": connect, "read": patience}
-                request.extensions["timeout"] = times
+                request.extensions["timeout"] = self._times(patience).as_dict()
             response = self._follow(request)
         reply = Reply(
             method=method,
@@ -172,11 +199,22 @@ class Transport:
             response=response,
             cancel=self._run.cancel,
         )
+        self._heed(reply, response.request.url.netloc.decode("ascii"))
         try:
             yield reply
             reply.settle()
         finally:
             response.close()
+
+    def _times(self, answer: float) -> httpx.Timeout:
+        write = min(60.0, self._policy.commit)
+        return httpx.Timeout(connect=min(answer, _CONNECT), read=answer, write=write, pool=None)
+
+    def _heed(self, reply: Reply, host: str) -> None:
+        """Make everybody wait who asks a host that wants fewer requests."""
+        seconds = retry_after(reply) if reply.status == 429 else None
+        if seconds is not None and seconds <= self._policy.longest_pause:
+            self._ceilings.of(host).pause(self._run, seconds)
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
@@ -210,169 +248,3 @@ class Transport:
         raise RegistryError(
             f"{safe_url(str(request.url))} is redirected more than {_REDIRECTS} times"
         )
-
-
-@frozen(kw_only=True)
-class _Key:
-    """What requests must have in common to share connections."""
-
-    tls: bool
-    trusting: bool
-    proxy: str
-    certificates: Certificates | None
-
-
-class _Router(httpx.BaseTransport):
-    """Picks, per request, the pool for its scheme, its proxy and its trust."""
-
-    def __init__(self, run: Run, trust: Trust) -> None:
-        self._trust = trust
-        self._proxies = Proxies.read(run.environment.variables)
-        for proxy in self._proxies.by_scheme.values():
-            run.redact.learn(proxy.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
-        self._variables = run.environment.variables
-        self._pools: dict[_Key, httpx.HTTPTransport] = {}
-        self._lock = threading.Lock()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = str(request.url)
-        tls = request.url.scheme == "https"
-        host = request.url.netloc.decode("ascii")
-        key = _Key(
-            tls=tls,
-            trusting=tls and self._trust.trusts(host),
-            proxy=self._proxies.choose(url),
-            certificates=self._trust.of(request.extensions.get("behalf") or host) if tls else None,
-        )
-        with self._lock:
-            pool = self._pools.get(key)
-            if pool is None:
-                pool = self._pools[key] = self._open(key)
-        return pool.handle_request(request)
-
-    def _open(self, key: _Key) -> httpx.HTTPTransport:
-        proxy = key.proxy
-        context = _context(
-            self._variables, trusting=key.trusting, authorities=key.tls or bool(proxy)
-        )
-        if key.certificates is not None:
-            _add(context, key.certificates)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
-        try:
-            return httpx.HTTPTransport(
-                verify=context, trust_env=False, limits=limits, proxy=proxy or None
-            )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise RegistryError(
-                f"the proxy {safe_url(proxy)} cannot be used",
-                hint="only http:// and https:// proxies are spoken to; look at HTTPS_PROXY",
-            ) from error
-
-    def close(self) -> None:
-        with self._lock:
-            pools, self._pools = tuple(self._pools.values()), {}
-        for pool in pools:
-            pool.close()
-
-
-def _context(variables: Mapping[str, str], *, trusting: bool, authorities: bool) -> ssl.SSLContext:
-    """The system's authorities and certifi's, or the file and folder the environment names."""
-    if trusting:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if not authorities:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    file, folder = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
-    try:
-        context = ssl.create_default_context(cafile=file or None, capath=folder or None)
-    except OSError as error:
-        raise RegistryError(
-            f"the certificates named by SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {error}"
-        ) from error
-    if not file and not folder:
-        import certifi  # comes with httpx; slim images have no authorities of their own
-
-        context.load_verify_locations(certifi.where())
-    return context
-
-
-def _add(context: ssl.SSLContext, certificates: Certificates) -> None:
-    """Believe a host's own authorities too, and have its client certificate at hand."""
-    own = certificates
-    try:
-        if own.ca is not None:
-            context.load_verify_locations(own.ca)
-        if own.certificate is not None:
-            # An encrypted key would ask for its password on the terminal: "" refuses it instead.
-            context.load_cert_chain(own.certificate, own.key, password="")
-    except (OSError, ValueError) as error:
-        files = ", ".join(str(f) for f in (own.ca, own.certificate, own.key) if f is not None)
-        raise RegistryError(
-            f"certificates cannot be read from {files}: {error}",
-            hint="PEM files are expected, and a key that is not encrypted",
-        ) from error
-
-
-@contextmanager
-def _faults(method: str, url: str, cancel: CancelToken) -> Generator[None]:
-    """Turn httpx's errors into ours; a cancelled run raises its reason instead."""
-    try:
-        yield
-    except httpx.InvalidURL as error:
-        cancel.check()
-        raise RegistryError(f"{safe_url(url)} cannot be asked, it is no URL: {error}") from error
-    except httpx.HTTPError as error:
-        cancel.check()
-        raise _unavailable(method, url, error) from error
-
-
-def _unavailable(method: str, url: str, error: httpx.HTTPError) -> RegistryUnavailableError:
-    parts = urlsplit(url)
-    place = parts.netloc
-    if not re.search(r":\d+$", place):
-        place += ":443" if parts.scheme == "https" else ":80"
-    match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
-            return _unreachable(place, parts.hostname or "", error)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            what = "did not answer" if isinstance(error, httpx.ReadTimeout) else "took no data"
-            return RegistryUnavailableError(
-                f"{place} {what} in time ({method} {safe_url(url)})",
-                hint="the registry, or a proxy in front of it, is overloaded or stuck",
-            )
-        case _:
-            return BrokenOffError(
-                f"{place} broke the connection off ({method} {safe_url(url)}): {_plain(error)}"
-            )
-
-
-def _unreachable(place: str, host: str, error: httpx.HTTPError) -> RegistryUnavailableError:
-    reason = _plain(error)
-    message = f"cannot reach {place}: {reason}"
-    if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST", reason):
-        return FinalError(
-            f"{place} does not speak TLS: {reason}",
-            hint=f"if {host} is a plain HTTP registry, list it as insecure",
-        )
-    if "CERTIFICATE" in reason.upper():
-        return FinalError(
-            message,
-            hint="add its authority to the system's certificates or name it in SSL_CERT_FILE;"
-            " or list the host as insecure",
-        )
-    if isinstance(error, httpx.ProxyError):
-        return RegistryUnavailableError(message, hint="look at HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
-    if re.search(r"Errno -\d+", reason):
-        # Only EAI_NONAME is DNS's last word: the others say that DNS itself did not answer.
-        kind = FinalError if f"Errno {socket.EAI_NONAME}]" in reason else RegistryUnavailableError
-        hint = f"{host} is not known to DNS: is it spelled right, and has this machine internet?"
-        return kind(message, hint=f"{hint} Without it, set mirrors, or use a registry in reach")
-    return RegistryUnavailableError(
-        message, hint="is the registry up, and may this machine reach it?"
-    )
-
-
-def _plain(error: Exception) -> str:
-    return str(error) or type(error).__name__

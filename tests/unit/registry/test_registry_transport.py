@@ -188,9 +188,9 @@ def test_a_missing_certificate_file_is_named(
 
 def test_without_settings_the_systems_authorities_and_certifis_are_loaded() -> None:
     """Slim images have no authorities of their own."""
-    from buildpush.http.transport import _context
+    from buildpush.http.pools import context as make_context
 
-    context = _context({}, trusting=False, authorities=True)
+    context = make_context({}, trusting=False, authorities=True)
 
     assert context.cert_store_stats()["x509_ca"] > 50
     assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
@@ -364,18 +364,18 @@ def test_docker_hub_is_asked_at_its_registry(
 @pytest.mark.parametrize("kind", ["read", "write", "proxy", "connect"])
 def test_every_way_a_wire_breaks_has_words(kind: str) -> None:
     """Timeouts and proxies say what they are; a query's secrets are not shown."""
-    import httpx
+    import httpcore
 
-    from buildpush.http.transport import _unavailable
+    from buildpush.http.breaking import unavailable
 
     error, words, hint = {
-        "read": (httpx.ReadTimeout(""), "did not answer in time", "overloaded or stuck"),
-        "write": (httpx.WriteTimeout(""), "took no data in time", "overloaded or stuck"),
-        "proxy": (httpx.ProxyError("403 Forbidden"), "403 Forbidden", "HTTPS_PROXY"),
-        "connect": (httpx.ConnectTimeout("timed out"), "timed out", "is the registry up"),
+        "read": (httpcore.ReadTimeout(""), "did not answer in time", "overloaded or stuck"),
+        "write": (httpcore.WriteTimeout(""), "took no data in time", "overloaded or stuck"),
+        "proxy": (httpcore.ProxyError("403 Forbidden"), "403 Forbidden", "HTTPS_PROXY"),
+        "connect": (httpcore.ConnectTimeout("timed out"), "timed out", "is the registry up"),
     }[kind]
 
-    found = _unavailable("GET", "https://r.example.com/v2/?token=s3cret", error)
+    found = unavailable("GET", "https://r.example.com/v2/?token=s3cret", error)
 
     assert "r.example.com:443" in found.message and words in found.message
     assert hint in found.hint
