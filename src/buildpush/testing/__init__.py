@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from .backend import FakeBackend
     from .canaries import Finding, find_secrets
+    from .certificates import PrivateCa
     from .conformance import BackendConformance, ImageFile, PulledImage, pull_image
     from .faults import (
         Close,
@@ -50,6 +51,7 @@ __all__ = [
     "ImageFile",
     "LocalRegistry",
     "Present",
+    "PrivateCa",
     "PulledImage",
     "RateLimit",
     "RecordingSink",
@@ -75,6 +77,7 @@ _HOMES: Final = {
         "Finding",
         "find_secrets",
     ),
+    "certificates": ("PrivateCa",),
     "conformance": (
         "BackendConformance",
         "ImageFile",

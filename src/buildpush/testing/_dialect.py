@@ -42,7 +42,9 @@ class Dialect:
     **Manifests.** *rejects*: ``docker`` or ``oci`` media types, any ``index``, ``zstd`` layers, an
     index of something else than manifests (``odd-index``, as build caches are), a manifest whose
     subject is not there yet (``subject-first``); *rejects_with* is the status for media types.
-    *accepts_missing*: take manifests whose blobs or children are not there. *immutable*: a tag
+    *accepts_missing*: take manifests whose blobs or children are not there. *tag_parameters*: a
+    manifest put by digest gets the tags in its query, as the specification's next version will
+    have it. *immutable*: a tag
     that exists is never put again; refused with 400 in words about the ``tag`` or the
     ``repository``, or with 412 about a ``rule``. *deletes*: whether DELETE of tags, manifests and
     blobs works, else 405. *referrers*: whether there is a referrers endpoint (Distribution 2.8
@@ -68,6 +70,7 @@ class Dialect:
     rejects: AbstractSet[Rejection] = frozenset()
     rejects_with: Literal[400, 415] = 415
     accepts_missing: bool = False
+    tag_parameters: bool = False
     immutable: Immutable = ""
     deletes: bool = True
     referrers: bool = True

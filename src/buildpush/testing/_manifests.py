@@ -35,8 +35,6 @@ class Manifests:
         """GET, HEAD, PUT or DELETE by tag or digest."""
         if ":" in target:
             checked_digest(target)
-        elif not _TAG.fullmatch(target):
-            raise refuse(400, "TAG_INVALID", detail=target)
         match incoming.method:
             case "GET" | "HEAD":
                 return self._get(incoming, name, target)
@@ -114,10 +112,13 @@ class Manifests:
         digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
         if pinned and digest != target:
             raise refuse(400, "DIGEST_INVALID", detail=target)
-        if not pinned:
-            self._check_tag(name, target)
+        tags = [target]
+        if pinned:
+            tags = parse_qs(incoming.query).get("tag", []) if self.dialect.tag_parameters else []
+        for tag in tags:
+            self._check_tag(name, tag)
         stored = StoredManifest(data=data, media_type=media_type)
-        self.storage.add_manifest(name, digest, stored, tag="" if pinned else target)
+        self.storage.add_manifest(name, digest, stored, tags=tags)
         headers = {
             "Location": self.places.of(f"/v2/{name}/manifests/{digest}"),
             "Docker-Content-Digest": digest,
@@ -125,6 +126,8 @@ class Manifests:
         subject = digest_of(document.get("subject"))
         if subject and self.dialect.referrers:
             headers["OCI-Subject"] = subject
+        if pinned and tags:
+            headers["OCI-Tag"] = ", ".join(tags)
         return Response(status=201, headers=headers)
 
     def _judge(self, name: str, document: Document, media_type: str) -> None:
@@ -145,6 +148,8 @@ class Manifests:
             raise Refusal(status=400, codes=codes, details=details)
 
     def _check_tag(self, name: str, tag: str) -> None:
+        if not _TAG.fullmatch(tag):
+            raise refuse(400, "TAG_INVALID", detail=tag)
         if not self.dialect.immutable or tag not in (self.storage.tags(name) or ()):
             return
         match self.dialect.immutable:

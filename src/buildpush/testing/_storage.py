@@ -202,14 +202,13 @@ class Storage:
             return None if stored is None else (digest, stored)
 
     def add_manifest(
-        self, repository: str, digest: str, stored: StoredManifest, *, tag: str = ""
+        self, repository: str, digest: str, stored: StoredManifest, *, tags: Iterable[str] = ()
     ) -> None:
-        """Put a manifest, and move *tag* to it when given."""
+        """Put a manifest, and move *tags* to it."""
         with self._lock:
             known = self._of(repository)
             known.manifests[digest] = stored
-            if tag:
-                known.tags[tag] = digest
+            known.tags.update(dict.fromkeys(tags, digest))
 
     def delete_manifest(self, repository: str, target: str) -> bool:
         """Remove a tag, or a manifest with all its tags; whether there was one."""

@@ -285,7 +285,7 @@ class LocalRegistry:
         """Put a manifest without a request, and without asking whether its blobs are there."""
         digest = Digest.of(data)
         stored = StoredManifest(data=data, media_type=media_type)
-        self._now.storage.add_manifest(repository, str(digest), stored, tag=tag)
+        self._now.storage.add_manifest(repository, str(digest), stored, tags=(tag,) if tag else ())
         return digest
 
     def inject(self, fault: Fault) -> Fault:
@@ -346,3 +346,9 @@ class _Running:
     protocol: Protocol
     origin: str
     token_origin: str
+
+
+if __name__ == "__main__":
+    from ._serve import main
+
+    main()

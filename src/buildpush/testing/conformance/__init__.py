@@ -7,6 +7,7 @@
 
 A backend that passes claims what it can, refuses the rest before anything is done, ends when it is
 told to, says why it failed, keeps secrets, and hands over the image that the Dockerfile describes.
+`KeychainConformance` is the same for keychains.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ...runtime import Environment
 from ..registry import LocalRegistry
 from .failing import FailingTests
 from .honouring import HonouringTests
+from .keychains import KeychainConformance
 from .probing import ProbingTests
 from .pulled import ImageFile, PulledImage, pull_image
 from .secrecy import SecrecyTests
@@ -32,7 +34,14 @@ from .stopping import StoppingTests
 from .truth import TruthTests
 from .workbench import Counted, Workbench
 
-__all__ = ["BackendConformance", "ImageFile", "PulledImage", "Workbench", "pull_image"]
+__all__ = [
+    "BackendConformance",
+    "ImageFile",
+    "KeychainConformance",
+    "PulledImage",
+    "Workbench",
+    "pull_image",
+]
 
 
 class BackendConformance(
