@@ -9,7 +9,8 @@ import base64
 import binascii
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final, Literal, cast
 
 from attrs import define, evolve, field, frozen
@@ -28,10 +29,9 @@ from .asking import now
 from .aws.ambient import AmbientKeys, EnvironmentKeys, NoKeysError
 from .aws.calls import Aws, KeySource
 from .aws.machine import ContainerKeys, InstanceKeys
-from .aws.places import EcrHost, Place, ecr_host
+from .aws.places import EcrHost, ecr_host
 from .aws.profiles import ProfileKeys
 from .aws.roles import AssumedRole, WebIdentity
-from .keeping import Found, Kept
 from .sigv4 import AwsKeys
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
 _HALF_A_DAY: Final = 12 * 3600.0
 _EARLY: Final = 300.0
 _SHARE: Final = 0.2
+_ABSENT: Final = 60.0
 _EXISTS: Final = "RepositoryAlreadyExistsException"
 _ACCOUNT: Final = re.compile(r"https://(\d{12})\.")
 
@@ -69,12 +70,12 @@ class NewRepository:
 
 
 @frozen(kw_only=True)
-class _Token:
-    """A login as AWS gave it out; *account* is whose keys it was got with, empty when unsaid."""
+class _Login:
+    """A login, or why there is none; *caller* is the account of the keys, empty when unsaid."""
 
-    password: str = field(repr=False)
-    expires: float
-    account: str
+    credential: Credential | None
+    caller: str = ""
+    why: str = ""
 
 
 def _unheard(_: str) -> None:
@@ -89,14 +90,14 @@ def _copy(value: Mapping[str, str]) -> dict[str, str]:
 class EcrKeychain:
     """Logs in to ECR, private and public. Safe between threads.
 
-    *keys* are those of AWS, or where they come from: `AwsKeys`, `WebIdentity`, `AssumedRole`,
-    `ProfileKeys`; by default wherever AWS's own tools would look (`AmbientKeys`). Account and
-    region are the registry's host's. Keys of another account than the registry's are a warning,
+    *source* is where AWS's keys come from: `AwsKeys`, `WebIdentity`, `AssumedRole`,
+    `ProfileKeys`, and it must have some. Without one they are looked for where AWS's own tools
+    would look (`AmbientKeys`). Account and region are the registry's host's. Keys of another account than the registry's are a warning,
     and an `AuthError` when *foreign* is ``refuse``. *aliases* are hosts that stand for one of
     ECR's: ``{"images.example.com": "123456789012.dkr.ecr.eu-west-1.amazonaws.com"}``.
     """
 
-    source: KeySource = field(factory=AmbientKeys, alias="keys", repr=False)
+    source: KeySource | None = field(default=None, repr=False)
     foreign: Literal["warn", "allow", "refuse"] = "warn"
     aliases: Mapping[str, str] = field(factory=dict[str, str], converter=_copy)
     new_repository: NewRepository = field(factory=NewRepository)
@@ -104,56 +105,54 @@ class EcrKeychain:
     warn: Callable[[str], None] = field(default=_unheard, repr=False)
     cancel: CancelToken | None = field(default=None, repr=False)
     clock: Callable[[], float] = field(default=now, repr=False)
-    _kept: Kept = field(init=False, repr=False)
+    _logins: _Logins = field(init=False, repr=False)
     _own: _Keys = field(init=False, repr=False)
-    _callers: dict[tuple[str, Place], str] = field(
-        factory=dict[tuple[str, Place], str], init=False, repr=False
-    )
     _warned: set[str] = field(factory=set[str], init=False, repr=False)
     _made: dict[Repository, bool] = field(factory=dict[Repository, bool], init=False, repr=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._kept = Kept(self.clock)
-        self._own = _Keys(self.source)
+        self._logins = _Logins(self.clock)
+        self._own = _Keys(self.source or AmbientKeys())
 
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+    def resolve(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - one login does both
+    ) -> Credential | None:
         """The login for *repository*; None when its host is not ECR's.
 
-        Raises `AuthError` when AWS gives none, and `RegistryUnavailableError` when it cannot be
-        asked. Only a pull from the public registry goes on without, when there are no keys.
+        None, too, where no *source* was given and there are no keys anywhere. Raises `AuthError`
+        when there are and AWS gives no login for them, `RegistryUnavailableError` when it cannot
+        be asked.
         """
         host = self._host(repository)
         if host is None:
             return None
-        try:
-            found = self._kept.get((host.service, host.place), lambda: self._log_in(host))
-        except NoKeysError:
-            if access == "pull" and not host.account:
-                return None
-            raise
-        credential = found.credential
-        caller = self._callers.get((host.service, host.place), "")
-        if credential is None or self.foreign == "allow" or caller in ("", host.account):
-            return credential
-        return self._of_another(caller, credential, host, repository)
+        login = self._login(host)
+        if login.credential is None or login.caller in ("", host.account):
+            return login.credential
+        return self._of_another(login.caller, login.credential, host, repository)
 
     def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
         """One line: where the keys came from, or why there are none."""
         try:
             host = self._host(repository)
             if host is None:
-                why = f"{repository.host} is not a registry of ECR"
-                return (Consulted(source="ECR", outcome="miss", why=why),)
+                why = f"{repository.host} is no registry of ECR"
+                return (Consulted(source="EcrKeychain", outcome="skipped", why=why),)
             found = self.resolve(repository, access)
+            why = self._login(host).why
         except (AuthError, RegistryError) as error:
             why = error.message
-            return (Consulted(source="ECR", outcome="error", why=why, expected=True),)
+            return (Consulted(source="EcrKeychain", outcome="error", why=why, expected=True),)
         key = f"{host.service} in {host.place.region}"
         if found is None:
-            why = "no keys of AWS were found, and public images need none"
-            return (Consulted(source="ECR", key=key, outcome="miss", why=why),)
-        return (Consulted(source=found.source, key=key, outcome="hit"),)
+            needed = bool(host.account) or access == "push"
+            return (
+                Consulted(source="EcrKeychain", key=key, outcome="miss", why=why, expected=needed),
+            )
+        return (Consulted(source=found.source, key=key, outcome="hit", expected=True),)
 
     def ensure_repository(self, repository: Repository) -> bool | None:
         """Make *repository* unless it exists: True if it was made; None when it is not ECR's.
@@ -182,27 +181,26 @@ class EcrKeychain:
             cancel=self.cancel,
         )
 
-    def _log_in(self, host: EcrHost) -> Found:
+    def _login(self, host: EcrHost) -> _Login:
+        return self._logins.get((host.service, host.place), lambda: self._log_in(host))
+
+    def _log_in(self, host: EcrHost) -> _Login:
         aws = self._aws(host)
-        keys = self._own.keys(aws)
+        try:
+            keys = self._own.keys(aws)
+        except NoKeysError as error:
+            return _Login(credential=None, why=error.message)
         answer = aws.json(host.service, "GetAuthorizationToken", {}, keys, place=host.place)
-        token = _read(answer, self.clock())
-        if host.account:
-            self._callers[host.service, host.place] = token.account
-        whose = f" of account {token.account}" if token.account else ""
-        return Found(
-            credential=Credential(
-                username="AWS",
-                password=token.password,
-                source=f"ECR, {keys.source}{whose}",
-                expires=token.expires,
-            )
-        )
+        login = _read(answer, self.clock(), keys.source)
+        # The public registry's login says nothing about accounts.
+        return login if host.account else evolve(login, caller="")
 
     def _of_another(
         self, caller: str, credential: Credential, host: EcrHost, repository: Repository
     ) -> Credential:
         """*credential*, after a word about keys that are not of the registry's own account."""
+        if self.foreign == "allow":
+            return credential
         message = (
             f"the keys are of AWS account {caller}, and {repository.host} belongs to account"
             f" {host.account}"
@@ -267,6 +265,37 @@ def _codes(error: AuthError) -> tuple[str, ...]:
 
 
 @define(eq=False)
+class _Logins:
+    """Logins by service and place, each kept until shortly before it ends.
+
+    They are renewed five minutes early, or when a fifth of their life is left if that is less;
+    that there are no keys is believed for a minute. One place does not wait for another.
+    """
+
+    clock: Callable[[], float]
+    _held: dict[Hashable, tuple[_Login, float]] = field(
+        factory=dict[Hashable, tuple[_Login, float]], init=False, repr=False
+    )
+    _locks: defaultdict[Hashable, threading.Lock] = field(
+        factory=lambda: defaultdict[Hashable, threading.Lock](threading.Lock), init=False
+    )
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def get(self, key: Hashable, ask: Callable[[], _Login]) -> _Login:
+        with self._lock:
+            own = self._locks[key]
+        with own:
+            began = self.clock()
+            login, until = self._held.get(key, (None, 0.0))
+            if login is None or began >= until:
+                login = ask()
+                end = login.credential.expires if login.credential else None
+                until = began + _ABSENT if end is None else _renewal(end, began)
+                self._held[key] = (login, until)
+            return login
+
+
+@define(eq=False)
 class _Keys:
     """The source's keys, kept while they last: a role need not be assumed for each region."""
 
@@ -283,11 +312,15 @@ class _Keys:
             found = self.source.keys(aws)
             if found.expires is not None:
                 self._held = found
-                self._until = found.expires - min(_EARLY, (found.expires - began) * _SHARE)
+                self._until = _renewal(found.expires, began)
             return found
 
 
-def _read(answer: Mapping[str, object], clock: float) -> _Token:
+def _renewal(end: float, began: float) -> float:
+    return end - min(_EARLY, (end - began) * _SHARE)
+
+
+def _read(answer: Mapping[str, object], clock: float, source: str) -> _Login:
     """The login in an answer of GetAuthorizationToken: a list of one, or of the public one, it."""
     found = answer.get("authorizationData")
     first = next(iter(cast("list[object]", found)), None) if isinstance(found, list) else found
@@ -299,11 +332,14 @@ def _read(answer: Mapping[str, object], clock: float) -> _Token:
         pair = ""
     if not pair.startswith("AWS:") or pair == "AWS:":
         raise AuthError("AWS's answer holds no login for ECR")
-    account = _ACCOUNT.match(str(data.get("proxyEndpoint", "")))
+    match = _ACCOUNT.match(str(data.get("proxyEndpoint", "")))
+    caller = match[1] if match is not None else ""
     # One that has ended already would be renewed without end; twelve hours are documented.
     lasts = float(end) if isinstance(end, int | float) else 0.0
-    return _Token(
+    credential = Credential(
+        username="AWS",
         password=Hidden(pair[4:]),
+        source=f"ECR, {source}{f' of account {caller}' if caller else ''}",
         expires=lasts if lasts > clock else clock + _HALF_A_DAY,
-        account=account[1] if account is not None else "",
     )
+    return _Login(credential=credential, caller=caller)

@@ -6,7 +6,6 @@ from typing import Final
 
 from attrs import field, frozen
 
-from ..errors import AuthError
 from ..oci import Repository
 from ..runtime import Environment, Hidden
 from . import Access, Consulted, Credential
@@ -16,6 +15,7 @@ __all__ = ["GhcrKeychain"]
 _HOST: Final = "ghcr.io"
 _VARIABLES: Final = ("GITHUB_TOKEN", "GH_TOKEN")
 _ANYBODY: Final = "x-access-token"
+_PERSON: Final = "a personal token (classic) needs write:packages to push"
 _JOB: Final = (
     "GitHub gives a job its token only if asked: env: GITHUB_TOKEN: ${{ github.token }}, with"
     " permissions: packages: write"
@@ -38,11 +38,12 @@ class GhcrKeychain:
     username: str = ""
     environment: Environment | None = field(default=None, repr=False)
 
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
-        """The token for *repository*; None when it is not on ghcr.io, or a pull without a token.
-
-        Raises `AuthError` when there is no token to push with.
-        """
+    def resolve(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - what a token may do is GitHub's to say
+    ) -> Credential | None:
+        """The token for *repository*; None when it is not on ghcr.io, or nobody gave one."""
         if repository.host != _HOST:
             return None
         variables = (self.environment or Environment.current()).variables
@@ -52,24 +53,24 @@ class GhcrKeychain:
             if token:
                 username = self.username or variables.get("GITHUB_ACTOR") or _ANYBODY
                 return Credential(username=username, password=Hidden(token), source=source)
-        if access == "pull":
-            return None
-        inside = variables.get("GITHUB_ACTIONS") == "true"
-        raise AuthError(
-            f"there is no token to push to {_HOST} with: neither GITHUB_TOKEN nor GH_TOKEN is set",
-            hint=_JOB if inside else "make a personal token (classic) with write:packages",
-        )
+        return None
 
     def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
-        """One line: the variable that has the token, or that there is none."""
+        """One line: the variable that has the token, or that there is none and how to get one."""
         if repository.host != _HOST:
             why = f"{repository.host} is not {_HOST}"
-            return (Consulted(source="GHCR", outcome="miss", why=why),)
-        try:
-            found = self.resolve(repository, access)
-        except AuthError as error:
-            return (Consulted(source="GHCR", outcome="error", why=error.message, expected=True),)
-        if found is None:
-            why = "neither GITHUB_TOKEN nor GH_TOKEN is set"
-            return (Consulted(source="GHCR", outcome="miss", why=why),)
-        return (Consulted(source=found.source, key=_HOST, outcome="hit"),)
+            return (Consulted(source="GhcrKeychain", outcome="skipped", why=why),)
+        found = self.resolve(repository, access)
+        if found is not None:
+            return (Consulted(source=found.source, key=_HOST, outcome="hit", expected=True),)
+        variables = (self.environment or Environment.current()).variables
+        inside = variables.get("GITHUB_ACTIONS") == "true"
+        return (
+            Consulted(
+                source="GhcrKeychain",
+                key=_HOST,
+                outcome="miss",
+                why=f"neither GITHUB_TOKEN nor GH_TOKEN is set; {_JOB if inside else _PERSON}",
+                expected=access == "push",
+            ),
+        )

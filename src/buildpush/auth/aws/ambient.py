@@ -36,10 +36,11 @@ class EnvironmentKeys:
         """Read them; raises `AuthError` when one of the first two is missing."""
         access, secret = aws.variables.get(_ACCESS, ""), aws.variables.get(_SECRET, "")
         if not access or not secret:
-            missing = " and ".join(
-                name for name, value in ((_ACCESS, access), (_SECRET, secret)) if not value
+            missing = [name for name, value in ((_ACCESS, access), (_SECRET, secret)) if not value]
+            raise AuthError(
+                f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+                hint=f"set both {_ACCESS} and {_SECRET}",
             )
-            raise AuthError(f"{missing} is not set", hint=f"set both {_ACCESS} and {_SECRET}")
         token = aws.variables.get(_TOKEN, "")
         return AwsKeys(access_key=access, secret_key=secret, session_token=token, source=_ACCESS)
 

@@ -79,7 +79,7 @@ class Aws:
         place = self._sts_place()
         url = place.endpoint("sts", self.variables)
         body = form({"Action": action, "Version": _STS_VERSION, **fields})
-        headers = {"Content-Type": FORM, "Accept": "application/xml"}
+        headers = {"Content-Type": FORM}
         if keys is not None:
             headers = sign(
                 keys,
