@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("engine_fixtures", "docker_ways", "kaniko_fixtures")
+pytest_plugins = ("engine_fixtures", "docker_ways", "kaniko_fixtures", "guarded_registry")
 
 _KEPT = ("BUILDPUSH_REQUIRE_ENGINES", "BUILDPUSH_TEST_CACHE", "BUILDPUSH_TEST_KANIKO")
 _DROPPED = (
