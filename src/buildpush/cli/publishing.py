@@ -77,6 +77,7 @@ def _references(parser: argparse.ArgumentParser) -> None:
 def _shared(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--platform", dest="platforms", action="append", metavar="OS/ARCH[,…]", help="only these")
+    add("--auth", action="append", metavar="NAME", help="a keychain to ask first, such as ecr")
     add("--insecure", action="append", metavar="HOST", help="a registry to reach by plain HTTP")
     add("--on-existing-tag", choices=("overwrite", "fail", "skip_if_same", "skip"))
     add("--expect-current", metavar="DIGEST", help="what the tags must name before they are moved")
@@ -162,6 +163,8 @@ def _options(arguments: argparse.Namespace) -> PushArguments:
     options: PushArguments = {}
     if arguments.platforms is not None:
         options["platforms"] = [p for text in arguments.platforms for p in text.split(",")]
+    if arguments.auth is not None:
+        options["auth"] = arguments.auth
     if arguments.insecure is not None:
         options["insecure"] = arguments.insecure
     if arguments.on_existing_tag is not None:

@@ -101,11 +101,12 @@ def joined(entries: Sequence[Entry], annotations: Mapping[str, str]) -> tuple[by
     Raises `SpecError` naming both where two are for one platform.
     """
     seen: dict[tuple[str, ...], Entry] = {}
-    unique: dict[Digest, Entry] = {}
+    unique: dict[tuple[Digest, Digest | None], Entry] = {}
     for entry in entries:
-        if entry.descriptor.digest in unique:
+        key = entry.descriptor.digest, entry.about
+        if key in unique:
             continue
-        unique[entry.descriptor.digest] = entry
+        unique[key] = entry
         if not entry.is_image or entry.descriptor.platform is None:
             continue
         first = seen.setdefault(entry.runs_on, entry)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from ..auth import Credential, Keychain
-from ..errors import SpecError
+from ..errors import PlanError
 from ..http.trust import Certificates
 from ..oci import Digest, Platform
 from ..plan import PushPolicy
 from ..runtime import Run
+from ..spec.faults import spec_error
 from ..spec.fieldtypes import DigestText, Mirrors, Platforms, Registries, RegistryHosts, Timeout
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class _Registry(TypedDict, total=False):
 class PushArguments(TypedDict, total=False):
     """The keyword arguments that `push`, `copy` and `assemble` share; as those of a step."""
 
-    auth: Keychain | Sequence[Keychain]
+    auth: Keychain | str | Sequence[Keychain | str]
     insecure: str | Sequence[str] | frozenset[str]
     registries: Mapping[str, _Registry]
     mirrors: Mapping[str, str | Sequence[str]]
@@ -51,11 +52,27 @@ def _read_keychains(value: object) -> tuple[Keychain, ...]:
         raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
     if isinstance(value, Keychain):
         return (value,)
+    if isinstance(value, str):
+        return (_named(value),)
     if not isinstance(value, list | tuple):
-        raise ValueError("expected keychains: objects with resolve(repository, access)")
+        raise ValueError("expected keychains: names, or objects with resolve(repository, access)")
     return tuple(
         keychain for item in cast("Sequence[object]", value) for keychain in _read_keychains(item)
     )
+
+
+def _named(name: str) -> Keychain:
+    """The keychain called *name*, which is not quoted: it may be a password in the wrong place."""
+    from ..auth.catalog import KeychainCatalog
+
+    catalog = KeychainCatalog.discover()
+    if name not in catalog.entries:
+        installed = ", ".join(sorted(catalog.entries)) or "none"
+        raise ValueError(f"no keychain has the name that was given; installed: {installed}")
+    try:
+        return catalog.load(name)
+    except PlanError as error:
+        raise ValueError(error.message) from error
 
 
 _ALL: Final = "all"
@@ -88,9 +105,7 @@ class Options(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            faults = error.errors(include_input=False, include_context=False, include_url=False)
-            texts = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults]
-            raise SpecError("; ".join(texts)) from None
+            raise spec_error(error, {name: (name,) for name in cls.model_fields}) from None
 
     @property
     def policy(self) -> PushPolicy:
