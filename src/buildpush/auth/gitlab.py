@@ -9,17 +9,25 @@ from typing import Final
 
 from attrs import field, frozen
 
-from ..errors import AuthError
 from ..oci import Repository
 from ..runtime import Environment
 from . import Access, Consulted, Credential
 from .entries import host_of
-from .keeping import Found
-from .logins import Login, explained, first_login, hide, host_in, miss, variables_of
+from .logins import (
+    Found,
+    Login,
+    explained,
+    first_login,
+    hide,
+    host_in,
+    miss,
+    skipped,
+    variables_of,
+)
 
 __all__ = ["GitLabKeychain"]
 
-_NAME: Final = "GitLab"
+_NAME: Final = "GitLabKeychain"
 _JOB_USER: Final = "gitlab-ci-token"
 
 
@@ -39,9 +47,9 @@ class GitLabKeychain:
     environment: Environment | None = field(default=None, repr=False)
 
     def resolve(self, repository: Repository, access: Access) -> Credential | None:
-        """The login for *repository*; None when its host is not this GitLab's.
+        """The login for *repository*; None when its host is not this GitLab's, or without one.
 
-        Raises `AuthError` when there is nothing to push with.
+        Raises `AuthError` for a password without a user name.
         """
         return self._look(repository, access).credential
 
@@ -55,14 +63,14 @@ class GitLabKeychain:
         registry = self.host or host_in(variables.get("CI_REGISTRY", ""))
         proxy = host_in(variables.get("CI_DEPENDENCY_PROXY_SERVER", ""))
         if host == registry:
-            return self._registry(registry, access)
+            return self._registry(registry)
         if host == proxy:
             return self._proxy(proxy, access)
         if not registry:
-            return miss(_NAME, "CI_REGISTRY is not set: is this a job of GitLab?")
-        return miss(_NAME, f"{host} is not {registry}")
+            return skipped(_NAME, "CI_REGISTRY is not set: is this a job of GitLab?")
+        return skipped(_NAME, f"{host} is not {registry}")
 
-    def _registry(self, registry: str, access: Access) -> Found:
+    def _registry(self, registry: str) -> Found:
         get = variables_of(self.environment).get
         job = get("CI_JOB_TOKEN", "")
         found = first_login(
@@ -85,21 +93,17 @@ class GitLabKeychain:
                 password=get("CI_DEPLOY_PASSWORD", ""),
             ),
         )
-        if found is not None:
-            return found
-        why = "neither CI_REGISTRY_PASSWORD, CI_JOB_TOKEN nor CI_DEPLOY_PASSWORD is set"
-        if access == "pull":
-            return miss(_NAME, why, key=registry, expected=True)
-        raise AuthError(
-            f"there is nothing to push to {registry} with: {why}",
-            hint="a job has the first when the container registry is on for its project;"
-            " elsewhere, give GitLabKeychain a deploy token",
+        return found or miss(
+            _NAME,
+            registry,
+            "neither CI_REGISTRY_PASSWORD, CI_JOB_TOKEN nor CI_DEPLOY_PASSWORD is set; a job has"
+            " the first when the container registry is on for its project",
         )
 
     def _proxy(self, proxy: str, access: Access) -> Found:
         get = variables_of(self.environment).get
         if access == "push":
-            return miss(_NAME, f"{proxy} is the dependency proxy, which is only pulled from")
+            return skipped(_NAME, f"{proxy} is the dependency proxy, which is only pulled from")
         found = first_login(
             _NAME,
             proxy,
@@ -109,6 +113,4 @@ class GitLabKeychain:
                 password=get("CI_DEPENDENCY_PROXY_PASSWORD", ""),
             ),
         )
-        return found or miss(
-            _NAME, "CI_DEPENDENCY_PROXY_PASSWORD is not set", key=proxy, expected=True
-        )
+        return found or miss(_NAME, proxy, "CI_DEPENDENCY_PROXY_PASSWORD is not set")

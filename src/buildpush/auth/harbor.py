@@ -14,12 +14,21 @@ from ..oci import Repository
 from ..runtime import Environment
 from . import Access, Consulted, Credential
 from .entries import host_of
-from .keeping import Found
-from .logins import Login, explained, first_login, hide, host_in, miss, variables_of
+from .logins import (
+    Found,
+    Login,
+    explained,
+    first_login,
+    hide,
+    host_in,
+    miss,
+    skipped,
+    variables_of,
+)
 
 __all__ = ["HarborKeychain"]
 
-_NAME: Final = "Harbor"
+_NAME: Final = "HarborKeychain"
 
 
 @frozen(kw_only=True)
@@ -36,24 +45,32 @@ class HarborKeychain:
     password: str = field(default="", repr=False, converter=hide)
     environment: Environment | None = field(default=None, repr=False)
 
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+    def resolve(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - what a login may do is the registry's to say
+    ) -> Credential | None:
         """The login for *repository*; None when it is not in this Harbor, or nothing is known.
 
-        Raises `AuthError` when there is nothing to push with, and for half a user name.
+        Raises `AuthError` for a password with half a user name, or without one.
         """
-        return self._look(repository, access).credential
+        return self._look(repository).credential
 
-    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+    def explain(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - as above
+    ) -> tuple[Consulted, ...]:
         """One line: where the login is, or why there is none."""
-        return explained(_NAME, lambda: self._look(repository, access))
+        return explained(_NAME, lambda: self._look(repository))
 
-    def _look(self, repository: Repository, access: Access) -> Found:
+    def _look(self, repository: Repository) -> Found:
         get = variables_of(self.environment).get
         harbor = self.host or host_in(get("HARBOR_URL", ""))
         if not harbor:
-            return miss(_NAME, "no host is given, and HARBOR_URL is not set")
+            return skipped(_NAME, "no host is given, and HARBOR_URL is not set")
         if host_of(repository.host) != harbor:
-            return miss(_NAME, f"{repository.host} is not {harbor}")
+            return skipped(_NAME, f"{repository.host} is not {harbor}")
         login = Login(
             source="HarborKeychain(password=…)" if self.password else "HARBOR_PASSWORD",
             username=self.username or get("HARBOR_USERNAME", ""),
@@ -64,15 +81,11 @@ class HarborKeychain:
                 f"the user name for {harbor} is {login.username!r}: a robot's goes on behind a $",
                 hint="did a shell read the $? Put the name in single quotes: 'robot$ci'",
             )
-        found = first_login(_NAME, harbor, login)
-        if found is not None:
-            return found
-        why = "HARBOR_PASSWORD is not set"
-        if access == "pull":
-            return miss(_NAME, why, key=harbor, expected=True)
-        raise AuthError(
-            f"there is nothing to push to {harbor} with: {why}",
-            hint="make a robot account in the project, and set HARBOR_USERNAME and HARBOR_PASSWORD",
+        return first_login(_NAME, harbor, login) or miss(
+            _NAME,
+            harbor,
+            "HARBOR_PASSWORD is not set; a robot account of the project has one, for"
+            " HARBOR_USERNAME and HARBOR_PASSWORD",
         )
 
 

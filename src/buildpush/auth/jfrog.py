@@ -21,13 +21,13 @@ from ..runtime import CancelToken, Environment, Hidden
 from . import Access, Consulted, Credential
 from .asking import JSON, ask, now
 from .entries import host_of
-from .keeping import Found, Kept, expiry_of
-from .logins import explained, hide, hit, host_in, miss, variables_of
+from .keeping import Kept, expiry_of
+from .logins import Found, explained, hide, hit, host_in, kept, miss, skipped, variables_of
 from .oidc import TokenSource, Wanted, as_token_source
 
 __all__ = ["JFrogKeychain"]
 
-_NAME: Final = "JFrog"
+_NAME: Final = "JFrogKeychain"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ID_TOKEN: Final = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a kind of token
 _EXCHANGE: Final = "/access/api/v1/oidc/token"
@@ -71,42 +71,49 @@ class JFrogKeychain:
         if self.oidc is not None and not self.provider:
             raise ValueError("oidc needs the name of an OIDC integration of JFrog: provider=…")
 
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
-        """The login for *repository*; None when it is not this platform's, or nothing is known.
+    def resolve(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - what a login may do is the registry's to say
+    ) -> Credential | None:
+        """The login for *repository*; None when it is not this platform's, or without one.
 
-        Raises `AuthError` when there is nothing to push with or JFrog trades no token, and
+        Raises `AuthError` for a token without a user name and when JFrog trades none, and
         `RegistryUnavailableError` when it cannot be asked.
         """
-        return self._look(repository, access).credential
+        return self._look(repository).credential
 
-    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+    def explain(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - as above
+    ) -> tuple[Consulted, ...]:
         """One line: where the login is, or why there is none."""
-        return explained(_NAME, lambda: self._look(repository, access))
+        return explained(_NAME, lambda: self._look(repository))
 
-    def _look(self, repository: Repository, access: Access) -> Found:
+    def _look(self, repository: Repository) -> Found:
         get = variables_of(self.environment).get
         url = self.url or get("JF_URL", "")
         host = host_of(repository.host)
         known = tuple(filter(None, (host_in(url), *self.hosts)))
         if not known:
-            return miss(_NAME, "no host is given, and JF_URL is not set")
+            return skipped(_NAME, "no host is given, and JF_URL is not set")
         if not any(_is(host, pattern) for pattern in known):
-            return miss(_NAME, f"{host} is not {' or '.join(known)}")
+            return skipped(_NAME, f"{host} is not {' or '.join(known)}")
         oidc = self.oidc
         if oidc is not None:
-            return self._kept.get(url, lambda: self._trade(url, oidc))
+            return kept(self._kept, url, lambda: self._trade(url, oidc))
         secrets = [(self.token, "JFrogKeychain(token=…)")]
         secrets += [(get(name, "").strip(), name) for name in _VARIABLES]
         for secret, source in secrets:
             if secret:
                 username = self.username or get("JF_USER", "")
                 return hit(_credential(secret, username, source), host)
-        why = "neither JF_ACCESS_TOKEN nor JF_PASSWORD is set"
-        if access == "pull":
-            return miss(_NAME, why, key=host, expected=True)
-        raise AuthError(
-            f"there is nothing to push to {host} with: {why}",
-            hint="make an identity token in your JFrog profile, and set JF_USER, JF_ACCESS_TOKEN",
+        return miss(
+            _NAME,
+            host,
+            "neither JF_ACCESS_TOKEN nor JF_PASSWORD is set; a JFrog profile makes identity"
+            " tokens, for JF_USER and JF_ACCESS_TOKEN",
         )
 
     def _trade(self, url: str, oidc: TokenSource) -> Found:

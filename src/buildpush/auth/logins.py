@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Hashable, Mapping
 
 from attrs import field, frozen
 
@@ -11,9 +10,29 @@ from ..errors import AuthError, RegistryError
 from ..runtime import Environment, Hidden
 from . import Consulted, Credential
 from .entries import prefix_of
-from .keeping import Found
+from .keeping import Kept, Steps
 
-__all__ = ["Login", "explained", "first_login", "hide", "hit", "host_in", "miss", "variables_of"]
+__all__ = [
+    "Found",
+    "Login",
+    "explained",
+    "first_login",
+    "hide",
+    "hit",
+    "host_in",
+    "kept",
+    "miss",
+    "skipped",
+    "variables_of",
+]
+
+
+@frozen(kw_only=True)
+class Found:
+    """What a search for a credential came to, and the way there."""
+
+    credential: Credential | None
+    trail: tuple[Consulted, ...] = ()
 
 
 def hide(value: str) -> str:
@@ -66,11 +85,28 @@ def hit(credential: Credential, key: str) -> Found:
     return Found(credential=credential, trail=(step,))
 
 
-def miss(name: str, why: str, *, key: str = "", expected: bool = False) -> Found:
-    """Nothing, and why; *expected* where the provider was set up for the host all the same."""
-    outcome: Literal["miss"] = "miss"
-    step = Consulted(source=name, key=key, outcome=outcome, why=why, expected=expected)
+def miss(name: str, key: str, why: str) -> Found:
+    """Nothing for *key*, a host that the provider is there for, and why."""
+    step = Consulted(source=name, key=key, outcome="miss", why=why, expected=True)
     return Found(credential=None, trail=(step,))
+
+
+def skipped(name: str, why: str) -> Found:
+    """Nothing, for a host that is not the provider's."""
+    return Found(credential=None, trail=(Consulted(source=name, outcome="skipped", why=why),))
+
+
+def kept(answers: Kept, key: Hashable, find: Callable[[], Found]) -> Found:
+    """What *answers* hold for *key*, or else what *find* finds, whose errors are not kept."""
+    steps: Steps = []
+
+    def ask(asked: Steps) -> Credential | None:
+        found = find()
+        asked.extend(found.trail)
+        return found.credential
+
+    credential = answers.look(key, ask, steps)
+    return Found(credential=credential, trail=tuple(steps))
 
 
 def explained(name: str, look: Callable[[], Found]) -> tuple[Consulted, ...]:

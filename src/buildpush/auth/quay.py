@@ -20,13 +20,25 @@ from ..runtime import CancelToken, Environment, Hidden
 from . import Access, Consulted, Credential
 from .asking import ask, now
 from .entries import host_of
-from .keeping import Found, Kept, expiry_of
-from .logins import Login, explained, first_login, hide, hit, host_in, miss, variables_of
+from .keeping import Kept, expiry_of
+from .logins import (
+    Found,
+    Login,
+    explained,
+    first_login,
+    hide,
+    hit,
+    host_in,
+    kept,
+    miss,
+    skipped,
+    variables_of,
+)
 from .oidc import TokenSource, Wanted, as_token_source
 
 __all__ = ["QuayKeychain"]
 
-_NAME: Final = "Quay"
+_NAME: Final = "QuayKeychain"
 _QUAY: Final = "quay.io"
 _OAUTH_USER: Final = "$oauthtoken"
 _SECONDS: Final = 3600.0
@@ -57,26 +69,34 @@ class QuayKeychain:
     cancel: CancelToken | None = field(default=None, repr=False)
     _kept: Kept = field(factory=Kept, init=False, repr=False)
 
-    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+    def resolve(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - what a login may do is the registry's to say
+    ) -> Credential | None:
         """The login for *repository*; None when it is not in this Quay, or nothing is known.
 
-        Raises `AuthError` when there is nothing to push with or Quay trades no token, and
+        Raises `AuthError` for a password without a user name and when Quay trades no token, and
         `RegistryUnavailableError` when it cannot be asked.
         """
-        return self._look(repository, access).credential
+        return self._look(repository).credential
 
-    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+    def explain(
+        self,
+        repository: Repository,
+        access: Access,  # noqa: ARG002 - as above
+    ) -> tuple[Consulted, ...]:
         """One line: where the login is, or why there is none."""
-        return explained(_NAME, lambda: self._look(repository, access))
+        return explained(_NAME, lambda: self._look(repository))
 
-    def _look(self, repository: Repository, access: Access) -> Found:
+    def _look(self, repository: Repository) -> Found:
         get = variables_of(self.environment).get
         quay = self.host or host_in(get("QUAY_HOST", "")) or _QUAY
         if host_of(repository.host) != quay:
-            return miss(_NAME, f"{repository.host} is not {quay}")
+            return skipped(_NAME, f"{repository.host} is not {quay}")
         oidc = self.oidc
         if oidc is not None:
-            return self._kept.get(quay, lambda: self._trade(quay, oidc))
+            return kept(self._kept, quay, lambda: self._trade(quay, oidc))
         found = first_login(
             _NAME,
             quay,
@@ -99,14 +119,11 @@ class QuayKeychain:
                 password=get("QUAY_OAUTH_TOKEN", ""),
             ),
         )
-        if found is not None:
-            return found
-        why = "neither QUAY_PASSWORD nor QUAY_OAUTH_TOKEN is set"
-        if access == "pull":
-            return miss(_NAME, why, key=quay)
-        raise AuthError(
-            f"there is nothing to push to {quay} with: {why}",
-            hint="make a robot account, and set QUAY_USERNAME (acme+ci) and QUAY_PASSWORD",
+        return found or miss(
+            _NAME,
+            quay,
+            "neither QUAY_PASSWORD nor QUAY_OAUTH_TOKEN is set; a robot account has a token, for"
+            " QUAY_USERNAME (acme+ci) and QUAY_PASSWORD",
         )
 
     def _trade(self, quay: str, oidc: TokenSource) -> Found:
