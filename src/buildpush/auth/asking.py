@@ -29,15 +29,19 @@ from ..runtime.retry import RetryPolicy, retrying
 if TYPE_CHECKING:
     from ..http.transport import Body, Transport
 
-__all__ = ["FORM", "JSON", "Answered", "ask", "form", "now"]
+__all__ = ["FORM", "JSON", "PATIENCE", "PROBE", "Answered", "ask", "form", "now"]
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 _LIMIT: Final = 1 << 20
 _SECONDS: Final = 10.0
 _TOTAL: Final = 30.0
-_LONGEST_PAUSE: Final = 10.0
-_POLICY: Final = RetryPolicy(attempts=3, longest_wait=2.0)
+PATIENCE: Final = RetryPolicy(
+    attempts=3, first_wait=0.2, longest_wait=2.0, limited_wait=1.0, longest_pause=10.0
+)
+"""How servers are asked that surely are there."""
+PROBE: Final = evolve(PATIENCE, attempts=2)
+"""How servers are asked that may not be there."""
 
 
 @frozen(kw_only=True)
@@ -76,7 +80,7 @@ def ask(
     content_type: str = "",
     near: bool = False,
     seconds: float = _SECONDS,
-    policy: RetryPolicy = _POLICY,
+    policy: RetryPolicy = PATIENCE,
     cancel: CancelToken | None = None,
 ) -> Answered:
     """Ask *url*, and give the answer when its status is below 500 and not 429.
@@ -131,12 +135,6 @@ def now() -> float:
     return datetime.now(UTC).timestamp()
 
 
-class _LaterError(RateLimitedError):
-    """The server wants a longer pause than a login should take."""
-
-    retryable = False
-
-
 @frozen(kw_only=True)
 class _Question:
     """One request and how to say what became of it."""
@@ -176,6 +174,8 @@ class _Question:
                 pause = retry_after(reply)
         except FinalError as error:
             raise FinalError(f"{self.about}: {error.message}", hint=_hint(self.url)) from error
+        except RateLimitedError as error:
+            raise _limited(f"{self.about}: {error.message}", error.retry_after) from error
         except RegistryUnavailableError as error:
             raise RegistryUnavailableError(
                 f"{self.about}: {error.message}", hint=_hint(self.url)
@@ -191,15 +191,19 @@ class _Question:
         if len(answered.data) >= _LIMIT:
             raise AuthError(f"{self.about}: the answer is longer than 1 MiB", evidence=proof)
         if answered.status == 429:
-            kind = RateLimitedError if (pause or 0.0) <= _LONGEST_PAUSE else _LaterError
             wait = f", and asks for a pause of {pause:.0f} s" if pause is not None else ""
-            error = kind(f"{self.about}: it limits how often it is asked{wait}", evidence=proof)
-            error.retry_after = pause
-            raise error
+            said = f"{self.about}: it limits how often it is asked{wait}"
+            raise _limited(said, pause, answered.evidence)
         if answered.status >= 500:
             raise RegistryUnavailableError(
                 f"{self.about}: it answered HTTP {answered.status}", evidence=proof
             )
+
+
+def _limited(message: str, pause: float | None, *evidence: HttpEvidence) -> RateLimitedError:
+    error = RateLimitedError(message, evidence=evidence)
+    error.retry_after = pause
+    return error
 
 
 def _require_safe(url: str, about: str, *, near: bool) -> None:

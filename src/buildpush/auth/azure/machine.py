@@ -15,8 +15,7 @@ from attrs import frozen
 
 from ...errors import AuthError, RegistryUnavailableError
 from ...runtime import Hidden
-from ...runtime.retry import RetryPolicy
-from ..asking import Answered, ask
+from ..asking import PATIENCE, PROBE, Answered, ask
 from ..keeping import Token
 from .exchange import Azure, granted
 from .refusals import machine_said
@@ -33,8 +32,6 @@ VARIABLES: Final = (
 )
 _IMDS: Final = "http://169.254.169.254"
 _LONGEST_KEY: Final = 4096
-_PROBE: Final = RetryPolicy(attempts=2)
-_PATIENT: Final = RetryPolicy(attempts=4, longest_wait=5.0)
 _PROBE_SECONDS: Final = 2.0
 
 
@@ -114,7 +111,7 @@ def _ask(
         headers=headers,
         near=True,
         seconds=_PROBE_SECONDS if probe else 10.0,
-        policy=_PROBE if probe else _PATIENT,
+        policy=PROBE if probe else PATIENCE,
         cancel=azure.cancel,
     )
 

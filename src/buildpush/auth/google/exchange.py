@@ -19,8 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...errors import AuthError, RegistryUnavailableError
 from ...http.bodies import sendable
 from ...runtime import CancelToken, Environment, Hidden
-from ...runtime.retry import RetryPolicy
-from ..asking import FORM, JSON, Answered, ask, form, now
+from ..asking import FORM, JSON, PATIENCE, PROBE, Answered, ask, form, now
 from ..keeping import Token
 from .refusals import refusal
 
@@ -29,7 +28,6 @@ __all__ = ["SCOPE", "Google", "Subject", "parse_token"]
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 _METADATA: Final = "metadata.google.internal"
 _FLAVOR: Final = "Metadata-Flavor"
-_PROBE: Final = RetryPolicy(attempts=2)
 _PROBE_SECONDS: Final = 3.0
 _EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS: Final = "urn:ietf:params:oauth:token-type:access_token"
@@ -172,7 +170,7 @@ class Google:
                 headers={_FLAVOR: "Google"},
                 near=True,
                 seconds=_PROBE_SECONDS,
-                policy=_PROBE if probe else RetryPolicy(longest_wait=2.0),
+                policy=PROBE if probe else PATIENCE,
                 cancel=self.cancel,
             )
         except RegistryUnavailableError as error:
