@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from typing import Final, cast
 from urllib.parse import quote, urlsplit
@@ -108,11 +109,11 @@ class InstanceKeys:
         base = aws.variables.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or (_IMDS6 if six else _IMDS)
         base = base.rstrip("/") + "/"
         wait = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
-        made_ = self._ask(aws, "PUT", f"{base}latest/api/token", wait)
-        token = made_.data.decode("ascii", "replace").strip()
-        if made_.status != 200 or not token.isprintable():
+        given = self._ask(aws, "PUT", f"{base}latest/api/token", wait)
+        token = given.data.decode("ascii", "replace").strip()
+        if given.status != 200 or not token.isprintable():
             raise AuthError(
-                "the instance's metadata service gives out no token", evidence=(made_.evidence,)
+                "the instance's metadata service gives out no token", evidence=(given.evidence,)
             )
         proof = {"X-aws-ec2-metadata-token": Hidden(token)}
         listed = self._ask(aws, "GET", f"{base}{_ROLES}", proof)
@@ -177,7 +178,8 @@ def _read(answered: Answered, source: str) -> AwsKeys:
             evidence=(answered.evidence,),
         )
     parts = cast("Mapping[str, object]", found)
-    code = parts.get("Code", "Success")
+    code = str(parts.get("Code", "Success"))
     if code != "Success":
-        raise AuthError(f"{source} has no keys: {str(code)[:80]}", evidence=(answered.evidence,))
+        said = code if re.fullmatch(r"[A-Za-z]{1,80}", code) else "it says so"
+        raise AuthError(f"{source} has no keys: {said}", evidence=(answered.evidence,))
     return made(parts, source, str(parts.get("Expiration", "")), names=_NAMES)

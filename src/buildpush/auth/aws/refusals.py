@@ -7,7 +7,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ...errors import (
     AuthError,
@@ -64,12 +64,13 @@ def refusal(
     said: Refusal, *, secrets: tuple[str, ...], evidence: HttpEvidence, clock: float
 ) -> BuildpushError:
     """The error for *said*; AWS's own words are in it only where they cannot hold a secret."""
+    said = evolve(said, code=_code(said.code, secrets))
     keys = f"the keys from {said.source}" if said.source else "the OIDC token"
     proof = HttpEvidence(
         method=evidence.method,
         url=evidence.url,
         status=evidence.status,
-        codes=(said.code,) if re.fullmatch(r"\w{1,80}", said.code) else (),
+        codes=(said.code,) if said.code else (),
     )
     behind = _behind(said.date, clock)
     late = said.code in _LATE or (
@@ -137,6 +138,12 @@ def _behind(date: str, clock: float) -> float:
     except (TypeError, ValueError):
         return 0.0
     return (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp() - clock
+
+
+def _code(code: str, secrets: tuple[str, ...]) -> str:
+    """AWS's word for its reason, empty when it is none, or repeats what it was sent."""
+    plain = re.fullmatch(r"[A-Za-z.]{1,80}", code) and not any(s and s in code for s in secrets)
+    return code if plain else ""
 
 
 def _words(message: str, secrets: tuple[str, ...]) -> str:
