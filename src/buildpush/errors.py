@@ -96,7 +96,8 @@ class HttpEvidence:
     """One exchange with a registry: never headers, never a query value that could be secret.
 
     *codes* are the registry's own error codes (distribution-spec, "Error Codes") and *detail*
-    its bounded, redacted message.
+    its bounded, redacted message. *request_id* is what its operators look the exchange up by,
+    *attempt* says how many times this was tried, the first time being 1.
     """
 
     method: str
@@ -104,12 +105,16 @@ class HttpEvidence:
     status: int
     codes: tuple[str, ...] = ()
     detail: str = ""
+    request_id: str = ""
+    attempt: int = 1
 
     def render(self) -> str:
         """Show the request line, the status and what the registry said about it."""
         tail = f" ({', '.join(self.codes)})" if self.codes else ""
+        again = f", attempt {self.attempt}" if self.attempt > 1 else ""
         said = f"\n  {self.detail}" if self.detail else ""
-        return f"{self.method} {self.url} -> {self.status}{tail}{said}"
+        name = f"\n  request id {self.request_id}" if self.request_id else ""
+        return f"{self.method} {self.url} -> {self.status}{tail}{again}{said}{name}"
 
 
 @frozen(kw_only=True)
@@ -183,9 +188,15 @@ class SpecError(BuildpushError, ValueError):
 
 
 class InvalidReferenceError(SpecError):
-    """Text that is not an image reference, digest or platform."""
+    """Text that is not an image reference, digest or platform.
+
+    *position* is where the fault is, counted from 0, None when unsaid; *suggestion* is the
+    reference that was probably meant, empty when nobody can tell.
+    """
 
     slug = "reference-invalid"
+    position: int | None = None
+    suggestion: str = ""
 
 
 class DockerfileError(SpecError):

@@ -11,7 +11,21 @@ from urllib.parse import parse_qsl, urlsplit
 from ..errors import HttpEvidence, RegistryUnavailableError
 from .bodies import parse_errors, plain
 
-_DETAIL: Final = 2000
+_DETAIL: Final = 2048
+_NAME: Final = 128
+_REQUEST_IDS: Final = (
+    "x-request-id",
+    "x-github-request-id",
+    "x-amzn-requestid",
+    "x-amz-request-id",
+    "x-ms-request-id",
+    "x-ms-correlation-request-id",
+    "x-jfrog-request-id",
+    "x-goog-request-id",
+    "x-cloud-trace-context",
+    "docker-request-id",
+    "cf-ray",
+)
 _SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "service"})
 
 
@@ -53,15 +67,21 @@ def safe_url(url: str) -> str:
     return plain(f"{bare}?{query}" if query else bare)
 
 
-def evidence_of(answer: Answer, redact: Callable[[str], str]) -> HttpEvidence:
-    """What may be shown of an exchange; reads at most 64 KiB of the answer's body."""
+def evidence_of(answer: Answer, redact: Callable[[str], str], *, attempt: int = 1) -> HttpEvidence:
+    """What may be shown of an exchange, *attempt* being its number among tries of the same.
+
+    Reads at most 64 KiB of the answer's body, and keeps at most 2 KiB of what that says.
+    """
     codes, detail = parse_errors(answer.read())
+    names = (plain(answer.header(name)) for name in _REQUEST_IDS)
     return HttpEvidence(
         method=answer.method,
         url=redact(safe_url(answer.url)),
         status=answer.status,
         codes=tuple(redact(code) for code in codes),
-        detail=redact(detail)[:_DETAIL],
+        detail=redact(detail).encode()[:_DETAIL].decode(errors="ignore"),
+        request_id=redact(next((name for name in names if name), ""))[:_NAME],
+        attempt=attempt,
     )
 
 

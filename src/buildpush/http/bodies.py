@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from typing import Final
@@ -11,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 _SENDABLE: Final = re.compile("[!-~]+")
 _CODES: Final = 10
 _CODE: Final = 100
+_HTML: Final = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+# No < within: a page full of them would otherwise be searched to its end for each.
+_TAG: Final = re.compile(r"<(?P<name>[!/]?[\w-]*)[^<>]*>")
+_UNSEEN: Final = frozenset({"script", "style"})
 
 
 def sendable(token: str) -> bool:
@@ -37,18 +42,58 @@ class _Errors(BaseModel):
     errors: tuple[_Error, ...]
 
 
+class _Other(BaseModel):
+    """What is said by servers that do not follow the specification: token services, gateways."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    error: str | None = None
+    error_description: str | None = None
+    message: str | None = None
+    details: str | None = None
+    detail: str | None = None
+
+
 def parse_errors(data: bytes) -> tuple[tuple[str, ...], str]:
     """The codes and the messages of a distribution-spec error body; of anything else, its text.
 
-    Whoever sent it: what comes back is printable.
+    Pages of HTML lose their tags. Whoever sent it: what comes back is printable.
     """
     try:
         errors = _Errors.model_validate_json(data).errors
     except ValidationError:
-        return (), plain(data.decode("utf-8", "replace"))
+        return (), plain(_text(data))
     parts: list[str] = []
     for error in errors:
         parts += [str(error.message)] if error.message else []
         parts += [json.dumps(error.detail)] if error.detail else []
     codes = tuple(plain(str(error.code))[:_CODE] for error in errors[:_CODES] if error.code)
     return codes, plain("; ".join(parts))
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", "replace")
+    if _HTML.match(text):
+        return _without_tags(text)
+    try:
+        said = _Other.model_validate_json(data)
+    except ValidationError:
+        return text
+    words = (said.error, said.error_description, said.message, said.details, said.detail)
+    return ": ".join(word for word in words if word) or text
+
+
+def _without_tags(text: str) -> str:
+    """What a browser would show of a page, in one pass."""
+    shown: list[str] = []
+    position, hidden = 0, ""
+    for tag in _TAG.finditer(text):
+        if not hidden:
+            shown.append(text[position : tag.start()])
+        position = tag.end()
+        name = tag["name"].lower()
+        if not hidden and name in _UNSEEN:
+            hidden = name
+        elif name == f"/{hidden}":
+            hidden = ""
+    return html.unescape(" ".join(shown if hidden else [*shown, text[position:]]))

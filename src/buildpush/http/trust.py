@@ -5,9 +5,18 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
+
+from .reach import Reach, reach_of
+
+LONGEST: Final = 1 << 14
+"""Characters of an address that a server may send us to; signed ones have about two thousand."""
+_METADATA: Final = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data"}
+)
 
 
 def hostname(netloc: str) -> str:
@@ -29,15 +38,12 @@ def is_loopback(netloc: str) -> bool:
 def is_near(netloc: str) -> bool:
     """Whether ``host[:port]`` means something else, or nothing, to any other machine.
 
-    Loopback, link-local (where clouds answer with credentials) and unspecified addresses.
+    Loopback, link-local (where clouds answer with credentials, which have names, too) and
+    unspecified addresses.
     """
-    try:
-        address = ipaddress.ip_address(hostname(netloc).partition("%")[0])
-    except ValueError:
-        return is_loopback(netloc)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback or address.is_link_local or address.is_unspecified
+    name = hostname(netloc).rstrip(".")
+    reach = reach_of(name)
+    return is_loopback(name) or name in _METADATA if reach is None else reach is Reach.MACHINE
 
 
 @frozen(kw_only=True)
@@ -88,12 +94,26 @@ class Trust:
 
         A remote server names no address that only this machine understands, unless it is listed.
         """
+        if len(url) > LONGEST:
+            return f"which has more than {LONGEST} characters"
         if not self.permits(url):
             return "which is not encrypted"
         there, from_ = urlsplit(url).netloc, urlsplit(sender).netloc
         if is_near(there) and not is_near(from_) and not self.trusts(there):
             return "which is this machine's own"
         return ""
+
+    def nearest(self, url: str, sender: Reach | None) -> Reach:
+        """How far the server of *url* has to reach that one with the reach *sender* named.
+
+        As far as its sender. Any distance will do for hosts that are listed, with certificates
+        or as insecure: somebody has thought about them. Of a *sender* of whom nothing is known,
+        since a proxy spoke to it, a private network's is believed.
+        """
+        there = urlsplit(url).netloc
+        if self.trusts(there) or self.of(there) is not None:
+            return Reach.MACHINE
+        return Reach.PRIVATE if sender is None else sender
 
     def permits(self, url: str) -> bool:
         """Whether *url* may be asked at all: HTTPS, or plain HTTP where that is allowed."""

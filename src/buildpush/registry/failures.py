@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from attrs import frozen
+
 from ..auth import Access, Credential
 from ..errors import (
     AuthError,
     BuildpushError,
+    CredentialEvidence,
+    Evidence,
     HttpEvidence,
     NotFoundError,
     PermissionDeniedError,
@@ -18,7 +22,10 @@ from ..errors import (
 )
 from ..http.answers import Answer, evidence_of, retry_after
 from ..oci import Repository
+from .meanings import Meaning, meaning_of, says_expired
 
+ACCOUNTED: Final = frozenset({401, 403, 429})
+"""The answers whose errors say who asked."""
 LONGEST_WAIT: Final = 120.0
 """Seconds of Retry-After that are waited for; a longer one is reported at once."""
 
@@ -29,43 +36,63 @@ class LongWaitError(RateLimitedError):
     retryable = False
 
 
-def failure(
-    answer: Answer,
-    about: str,
-    *,
-    repository: Repository,
-    access: Access,
-    credential: Credential | None,
-    redact: Callable[[str], str],
-) -> BuildpushError:
-    """The error for an answer nobody wanted.
+class DoubtfulDenialError(PermissionDeniedError):
+    """A denial of what was allowed a moment ago: some registries stumble that way."""
+
+    retryable = True
+
+
+@frozen(kw_only=True)
+class Asked:
+    """What was tried, of whom, with what, and what may be said of it.
 
     *about* says what was tried; *credential* is the one that was offered, None for anonymous.
+    *account* is the evidence for that, *attempt* the number among tries of the same. A denial is
+    *doubtful* when the registry took something of that kind before.
     """
-    evidence = evidence_of(answer, redact)
-    proof = (evidence,)
-    summary = redact(_summary(evidence))
+
+    about: str
+    repository: Repository
+    access: Access
+    credential: Credential | None
+    redact: Callable[[str], str]
+    account: CredentialEvidence | None = None
+    attempt: int = 1
+    doubtful: bool = False
+
+
+def failure(answer: Answer, asked: Asked) -> BuildpushError:
+    """The error for an answer nobody wanted."""
+    said = evidence_of(answer, asked.redact, attempt=asked.attempt)
+    proof: tuple[Evidence, ...] = (said,)
+    if asked.account is not None and answer.status in ACCOUNTED:
+        proof = (said, asked.account)
+    told = _Told(
+        asked=asked,
+        proof=proof,
+        summary=asked.redact(_summary(said)),
+        meaning=meaning_of(answer.status, said.detail, asked.repository, asked.access),
+    )
+    lacks_scope = "insufficient_scope" in answer.header("www-authenticate")
     match answer.status:
-        case 401 if credential and "insufficient_scope" in answer.header("www-authenticate"):
-            return _denied(about, repository, access, credential, proof, summary)
+        case 401 if asked.credential and lacks_scope:
+            return _denied(told)
         case 401:
-            return _unauthorized(about, repository, access, credential, proof)
+            return _unauthorized(told)
+        case 403 if asked.credential and says_expired(said.detail):
+            return _unauthorized(told)
         case 403:
-            return _denied(about, repository, access, credential, proof, summary)
+            return _denied(told)
         case 404:
-            return NotFoundError(
-                f"{about}: {repository.host} has no such thing: {summary}",
-                evidence=proof,
-                hint="check the name; some registries say so, too, when access is missing"
-                if access == "pull"
-                else "check the name; some registries want the repository created first",
-            )
+            return _not_found(told)
         case 429:
-            return _limited(answer, about, credential, proof, summary)
+            return _limited(answer, told)
         case status if status >= 500 or status == 408:
-            return RegistryUnavailableError(f"{about}: {summary}", evidence=proof)
+            return RegistryUnavailableError(f"{asked.about}: {told.summary}", evidence=proof)
         case status:
-            return RegistryError(f"{about}: {summary}", evidence=proof, hint=_hint(status))
+            return RegistryError(
+                f"{asked.about}: {told.summary}", evidence=proof, hint=_hint(status)
+            )
 
 
 def scope_of(repository: Repository, access: Access) -> str:
@@ -73,41 +100,61 @@ def scope_of(repository: Repository, access: Access) -> str:
     return f"repository:{repository.path}:{'pull,push' if access == 'push' else 'pull'}"
 
 
-def _denied(
-    about: str,
-    repository: Repository,
-    access: Access,
-    credential: Credential | None,
-    proof: tuple[HttpEvidence, ...],
-    summary: str,
-) -> PermissionDeniedError:
-    return PermissionDeniedError(
-        f"{about}: {_who(credential)} may not {access} {repository}: {summary}",
-        evidence=proof,
-        hint=f"ask for {access} access to {repository} (scope {scope_of(repository, access)})",
+@frozen(kw_only=True)
+class _Told:
+    """An answer, understood."""
+
+    asked: Asked
+    proof: tuple[Evidence, ...]
+    summary: str
+    meaning: Meaning
+
+
+def _denied(told: _Told) -> PermissionDeniedError:
+    asked = told.asked
+    kind = DoubtfulDenialError if asked.doubtful else PermissionDeniedError
+    missing = f"; it lacks {told.meaning.missing}" if told.meaning.missing else ""
+    scope = scope_of(asked.repository, asked.access)
+    ask = f"ask for {asked.access} access to {asked.repository} (scope {scope})"
+    return kind(
+        f"{asked.about}: {_who(asked.credential)} may not {asked.access} {asked.repository}:"
+        f" {told.summary}{missing}",
+        evidence=told.proof,
+        hint=f"{ask}; {told.meaning.hint}" if told.meaning.hint else ask,
     )
 
 
-def _unauthorized(
-    about: str,
-    repository: Repository,
-    access: Access,
-    credential: Credential | None,
-    proof: tuple[HttpEvidence, ...],
-) -> AuthError:
-    if credential is None:
+def _unauthorized(told: _Told) -> AuthError:
+    asked = told.asked
+    repository = asked.repository
+    if asked.credential is None:
         return AuthError(
-            f"{about}: {repository.host} needs a login: no credential was found for"
-            f" {repository} ({access})",
-            evidence=proof,
+            f"{asked.about}: {repository.host} needs a login: no credential was found for"
+            f" {repository} ({asked.access})",
+            evidence=told.proof,
             hint=f"give a credential for {repository} with auth=, or run:"
             f" docker login {repository.host}",
         )
+    hint = "is it expired, or meant for another registry or account?"
     return AuthError(
-        f"{about}: {repository.host} refused the credential from {credential.source}"
-        f" for {repository} ({access})",
-        evidence=proof,
-        hint="is it expired, or meant for another registry or account?",
+        f"{asked.about}: {repository.host} refused the credential from"
+        f" {asked.credential.source} for {repository} ({asked.access})",
+        evidence=told.proof,
+        hint=f"{hint} {told.meaning.hint}".strip(),
+    )
+
+
+def _not_found(told: _Told) -> NotFoundError:
+    asked = told.asked
+    usual = (
+        "check the name; some registries say so, too, when access is missing"
+        if asked.access == "pull"
+        else "check the name; some registries want the repository created first"
+    )
+    return NotFoundError(
+        f"{asked.about}: {asked.repository.host} has no such thing: {told.summary}",
+        evidence=told.proof,
+        hint=told.meaning.hint or usual,
     )
 
 
@@ -132,19 +179,14 @@ def _hint(status: int) -> str:
     }.get(status, "")
 
 
-def _limited(
-    answer: Answer,
-    about: str,
-    credential: Credential | None,
-    proof: tuple[HttpEvidence, ...],
-    summary: str,
-) -> RateLimitedError:
+def _limited(answer: Answer, told: _Told) -> RateLimitedError:
     seconds = retry_after(answer)
     kind = LongWaitError if seconds is not None and seconds > LONGEST_WAIT else RateLimitedError
     wait = f"; it asks for a pause of {seconds:.0f} s" if seconds is not None else ""
+    credential = told.asked.credential
     error = kind(
-        f"{about}: the registry limits {_who(credential)}{wait}: {summary}",
-        evidence=proof,
+        f"{told.asked.about}: the registry limits {_who(credential)}{wait}: {told.summary}",
+        evidence=told.proof,
         hint="log in: anonymous callers have the smallest quota"
         if credential is None
         else "wait, or ask for a larger quota",

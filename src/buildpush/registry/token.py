@@ -1,48 +1,59 @@
 """Proving who we are: challenge → Basic or a bearer token, cached per scope and per account.
 
-Follows the distribution project's token authentication and OAuth2 specifications.
+Follows the distribution project's token authentication specification.
 """
 
 from __future__ import annotations
 
-import base64
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from ..auth import Access, Credential, Keychain
-from ..errors import AuthError, RegistryError
+from ..auth import Access, Consulted, Credential, Keychain, trail
+from ..errors import AuthError, CredentialEvidence
 from ..http.answers import safe_url
 from ..http.bodies import sendable
 from ..http.trust import Trust
 from ..oci import Repository
 from ..runtime import Hidden, Run
-from .bodies import parse_grant
+from .bodies import Granted, parse_granted
 from .challenges import Challenge, parse_challenges
-from .failures import failure, scope_of
+from .failures import scope_of
+from .issuing import Application, Issued, Issuer, basic
 
 if TYPE_CHECKING:
     from ..http.transport import Reply, Transport
 
-_DEFAULT_SECONDS: Final = 60.0
 _EARLY: Final = 0.8
-_LIMIT: Final = 1 << 20
+_DUE: Final = 60.0
+"""Seconds before a credential ends that its keychain is asked for a new one."""
+_PATIENCE: Final = 2
+
+
+def _wall() -> float:
+    """Seconds since 1970, which expiries are told in."""
+    return datetime.now(UTC).timestamp()
 
 
 @frozen(kw_only=True)
 class Want:
-    """What a request is for: one kind of access to one repository, perhaps reading *also*."""
+    """What a request is for: one kind of access to one repository, perhaps reading *also*.
+
+    An *anonymous* one is made without a credential, whatever the keychain has.
+    """
 
     repository: Repository
     access: Access
     also: Repository | None = None
+    anonymous: bool = False
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The scopes a token needs, one per repository."""
+        """The scopes a token needs, one per repository; its own comes first."""
         own = scope_of(self.repository, self.access)
         return (own,) if self.also is None else (own, scope_of(self.also, "pull"))
 
@@ -53,7 +64,7 @@ class _Key:
 
     realm: str
     service: str
-    scopes: tuple[str, ...]
+    scopes: frozenset[str]
     access: Access
     principal: Credential | None = field(repr=False)
 
@@ -63,94 +74,222 @@ class _Slot:
     """One token and the lock that makes fetching it happen once at a time."""
 
     lock: threading.Lock = field(factory=threading.Lock)
-    token: str = field(default="", repr=False)
+    issued: Issued | None = None
     until: float = float("-inf")
+
+
+@frozen(kw_only=True)
+class _Heard:
+    """A challenge, and the ``host:port`` it came from."""
+
+    challenge: Challenge
+    sender: str
+
+
+_Subject = tuple[Repository, Access]
 
 
 @define(eq=False, kw_only=True)
 class Authorizer:
     """Answers challenges for one run. Thread-safe.
 
-    Every secret and every token is taught to the run's redactor before it is used.
+    Every secret and every token is taught to the run's redactor before it is used. *wall* is
+    the time in seconds since 1970.
     """
 
     keychain: Keychain
     run: Run
     trust: Trust
     transport: Transport
-    _challenges: dict[str, Challenge] = field(factory=dict[str, Challenge], init=False)
+    wall: Callable[[], float] = _wall
+    _issuer: Issuer = field(init=False)
+    _heard: dict[str, _Heard] = field(factory=dict[str, _Heard], init=False)
     _named: dict[Want, tuple[str, ...]] = field(factory=dict[Want, tuple[str, ...]], init=False)
-    _resolved: dict[tuple[Repository, Access], Credential | None] = field(
-        factory=dict[tuple[Repository, Access], Credential | None], init=False, repr=False
+    _resolved: dict[_Subject, Credential | None] = field(
+        factory=dict[_Subject, Credential | None], init=False, repr=False
+    )
+    _trails: dict[_Subject, tuple[Consulted, ...]] = field(
+        factory=dict[_Subject, tuple[Consulted, ...]], init=False
     )
     _slots: dict[_Key, _Slot] = field(factory=dict[_Key, _Slot], init=False, repr=False)
+    _used: dict[Want, _Slot] = field(factory=dict[Want, _Slot], init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._issuer = Issuer(run=self.run, transport=self.transport)
+
+    # --- whose credential ---
+
     def credential(self, want: Want) -> Credential | None:
-        """The keychain's credential for *want*, asked once; raises `AuthError` as it does."""
+        """The keychain's credential for *want*, asked for again when it is due.
+
+        Raises `AuthError` as the keychain does, and when a push would be an anonymous one
+        although a source of credentials is set up for that registry.
+        """
+        if want.anonymous:
+            return None
         key = (want.repository, want.access)
         with self._lock:
-            if key in self._resolved:
-                return self._resolved[key]
-        found = self.keychain.resolve(want.repository, want.access)
-        if found is not None:
-            self._learn(found)
+            found = self._resolved.get(key)
+            known = key in self._resolved
+        if not known or self._is_due(found):
+            found = self.keychain.resolve(want.repository, want.access)
+            if found is not None:
+                self._learn(found)
+            with self._lock:
+                self._resolved[key] = found
+        if found is None:
+            self.vouch(want)
+        return found
+
+    def known(self, want: Want) -> Credential | None:
+        """The credential that was found for *want* so far; the keychain is not asked."""
+        if want.anonymous:
+            return None
         with self._lock:
-            return self._resolved.setdefault(key, found)
+            return self._resolved.get((want.repository, want.access))
+
+    def vouch(self, want: Want) -> None:
+        """Raise `AuthError` when *want* is a push that no anonymous caller should make.
+
+        That is one to a registry that a source of credentials is set up for, which has none for
+        this repository.
+        """
+        if want.access != "push" or self.known(want) is not None:
+            return
+        expected = [step for step in self._trail(want) if step.expected]
+        if not expected or any(step.outcome == "hit" for step in expected):
+            return
+        raise AuthError(
+            f"no credential was found for {want.repository} (push), and {expected[-1].source} is"
+            f" set up for {want.repository.host}: nothing is pushed there anonymously",
+            evidence=(self.account(want),),
+            hint=f"log in to {want.repository.host} again, or give a credential for"
+            f" {want.repository} with auth=",
+        )
+
+    def account(self, want: Want) -> CredentialEvidence:
+        """Who asks for *want*: what an error may say of it."""
+        with self._lock:
+            slot = self._used.get(want)
+        granted = self.granted(want)
+        return CredentialEvidence(
+            anonymous=self.known(want) is None,
+            scope=" ".join(want.scopes) if slot is not None else "",
+            granted=str(granted) if granted is not None else "",
+            trail=tuple(self.run.redact(str(step)) for step in self._trail(want)),
+        )
+
+    def granted(self, want: Want) -> Granted | None:
+        """What the token last used for *want* says it grants; None when nobody can read it."""
+        credential = self.known(want)
+        if credential is not None and credential.registry_token:
+            return parse_granted(credential.registry_token)
+        with self._lock:
+            slot = self._used.get(want)
+        issued = slot.issued if slot is not None else None
+        return issued.granted if issued is not None else None
+
+    def _trail(self, want: Want) -> tuple[Consulted, ...]:
+        key = (want.repository, want.access)
+        with self._lock:
+            found = self._trails.get(key)
+        if found is None:
+            found = trail(self.keychain, want.repository, want.access)
+            with self._lock:
+                self._trails[key] = found
+        return found
+
+    def _is_due(self, credential: Credential | None) -> bool:
+        ends = credential.expires if credential is not None else None
+        return ends is not None and self.wall() >= ends - _DUE
+
+    def _again(self, want: Want) -> Credential | None:
+        """Ask the keychain once more: what it said was refused, and may have been renewed."""
+        with self._lock:
+            self._resolved.pop((want.repository, want.access), None)
+            self._trails.pop((want.repository, want.access), None)
+        return self.credential(want)
+
+    def _learn(self, credential: Credential) -> None:
+        for secret in (credential.password, credential.identity_token, credential.registry_token):
+            self.run.redact.learn(secret)
+        if credential.password:
+            self.run.redact.learn(basic(credential))
+
+    # --- what to send ---
 
     def header(self, want: Want) -> str:
         """The Authorization header for *want*; empty while its registry has asked for none."""
         with self._lock:
-            challenge = self._challenges.get(want.repository.host)
-        return "" if challenge is None else self._prove(challenge, want)
+            heard = self._heard.get(want.repository.host)
+        return "" if heard is None else self._prove(heard, want)
 
-    def answer(self, want: Want, reply: Reply, sent: str) -> str:
+    def answer(self, want: Want, reply: Reply, sent: str, refused: int) -> str:
         """The header that answers a 401 to a request sent with *sent*.
 
-        A token that was refused is forgotten and fetched again. Empty when there is nothing
-        better to offer. Raises `AuthError` when the token service refuses.
+        *refused* counts the proofs that were refused in a row. A token that was refused is
+        forgotten and fetched again. Empty when there is nothing better to offer. Raises
+        `AuthError` when the token service refuses.
         """
-        challenge = self._choose(want, parse_challenges(reply.challenges), sent)
+        challenge = self._choose(want, parse_challenges(reply.challenges), sent, refused)
         if challenge is None:
             return ""
-        self._require_safe(challenge, want)
+        heard = _Heard(challenge=challenge, sender=urlsplit(reply.url).netloc)
+        self._require_safe(heard, want)
         with self._lock:
-            self._challenges[want.repository.host] = challenge
+            self._heard[want.repository.host] = heard
             named = challenge.parameters.get("scope", "").split()
             mine = {f"repository:{r.path}:" for r in (want.repository, want.also) if r}
             extra = tuple(s for s in named if s[: s.rfind(":") + 1] not in mine)
             if extra:
                 self._named[want] = extra
         if sent:
-            self._forget(challenge, want, sent)
-        header = self._prove(challenge, want)
+            self.forget(want, sent)
+        header = self._prove(heard, want)
         return "" if header == sent else header
 
-    def _choose(self, want: Want, offered: Iterable[Challenge], sent: str) -> Challenge | None:
+    def renewed(self, want: Want, sent: str) -> str:
+        """The header for *want* after *sent* was refused for its age; empty when there is no other."""
+        self.forget(want, sent)
+        header = self.header(want)
+        return "" if header == sent else header
+
+    def forget(self, want: Want, sent: str = "") -> None:
+        """Drop what was refused: the token, and the credential, which may have been renewed.
+
+        Without *sent*, only the token last used for *want*.
+        """
+        with self._lock:
+            used = self._used.get(want)
+            slots = tuple(self._slots.values()) if sent else (used,) if used else ()
+            if sent:
+                self._resolved.pop((want.repository, want.access), None)
+                self._trails.pop((want.repository, want.access), None)
+        for slot in slots:
+            with slot.lock:
+                if slot.issued and (not sent or sent == f"Bearer {slot.issued.token}"):
+                    slot.until = float("-inf")
+
+    def _choose(
+        self, want: Want, offered: Iterable[Challenge], sent: str, refused: int
+    ) -> Challenge | None:
         by_scheme = {c.scheme: c for c in reversed(tuple(offered))}
         bearer = by_scheme.get("bearer")
         if bearer is not None and bearer.parameters.get("realm"):
-            return bearer
-        if sent.startswith("Bearer "):
-            # Harbor answers a stale bearer token with a Basic challenge: keep to the first one.
+            return bearer if refused < _PATIENCE else None
+        if sent.startswith("Bearer ") and refused < _PATIENCE:
+            # Harbor answers a stale token with a Basic challenge: keep to the first one, with a
+            # new token. Only when that is refused, too, it is taken at its word.
             with self._lock:
-                known = self._challenges.get(want.repository.host)
-            if known is not None and known.scheme == "bearer":
-                return known
+                heard = self._heard.get(want.repository.host)
+            if heard is not None and heard.challenge.scheme == "bearer":
+                return heard.challenge
+        if sent.startswith("Basic ") and refused >= _PATIENCE:
+            return None
         return by_scheme.get("basic")
 
-    def _forget(self, challenge: Challenge, want: Want, sent: str) -> None:
-        """Drop what was refused: the token, and the credential, which may have been renewed."""
-        with self._lock:
-            self._resolved.pop((want.repository, want.access), None)
-            slots = tuple(self._slots.values())
-        if challenge.scheme == "bearer":
-            for slot in slots:
-                with slot.lock:
-                    if sent == f"Bearer {slot.token}":
-                        slot.token, slot.until = "", float("-inf")
-
-    def _prove(self, challenge: Challenge, want: Want) -> str:
+    def _prove(self, heard: _Heard, want: Want) -> str:
         credential = self.credential(want)
         if credential is not None and credential.registry_token:
             if not sendable(credential.registry_token):
@@ -160,113 +299,71 @@ class Authorizer:
                     hint="is there a line break or a blank in it?",
                 )
             return Hidden(f"Bearer {credential.registry_token}")
-        if challenge.scheme == "basic":
-            if credential is None or not (credential.username or credential.password):
+        if heard.challenge.scheme == "basic":
+            # An identity token without a password is for token services only.
+            if credential is None or not (
+                credential.password or (credential.username and not credential.identity_token)
+            ):
                 return ""
-            return Hidden(f"Basic {_pair(credential)}")
+            return Hidden(f"Basic {basic(credential)}")
+        try:
+            return self._bearer(heard, want, credential)
+        except AuthError:
+            renewed = self._again(want) if credential is not None else None
+            if renewed is None or renewed == credential:
+                raise
+            return self._bearer(heard, want, renewed)
+
+    def _bearer(self, heard: _Heard, want: Want, credential: Credential | None) -> str:
+        parameters = heard.challenge.parameters
+        with self._lock:
+            scopes = tuple(dict.fromkeys((*want.scopes, *self._named.get(want, ()))))
+        application = Application(
+            realm=parameters["realm"],
+            service=parameters.get("service", ""),
+            scopes=scopes,
+            principal=credential,
+            repository=want.repository,
+            access=want.access,
+            sender=heard.sender,
+        )
         key = _Key(
-            realm=challenge.parameters["realm"],
-            service=challenge.parameters.get("service", ""),
-            scopes=tuple(sorted({*want.scopes, *self._named.get(want, ())})),
+            realm=application.realm,
+            service=application.service,
+            scopes=frozenset(scopes),
             access=want.access,
             principal=credential,
         )
         with self._lock:
-            slot = self._slots.setdefault(key, _Slot())
+            slot = self._used[want] = self._slots.setdefault(key, _Slot())
         with slot.lock:
-            if self.run.clock() >= slot.until:
+            if slot.issued is None or self.run.clock() >= slot.until:
                 began = self.run.clock()
-                slot.token, seconds = self._fetch(key, want)
-                slot.until = began + seconds * _EARLY
-            return Hidden(f"Bearer {slot.token}")
+                slot.issued = self._issue(application)
+                slot.until = began + slot.issued.seconds * _EARLY
+            return Hidden(f"Bearer {slot.issued.token}")
 
-    def _fetch(self, key: _Key, want: Want) -> tuple[str, float]:
-        """Ask the token service; the token and how many seconds it lives."""
-        from ..http.transport import Body
+    def _issue(self, application: Application) -> Issued:
+        try:
+            return self._issuer.issue(application)
+        except AuthError:
+            if len(application.scopes) == 1:
+                raise
+            # Some services know one scope only, or refuse all for one they do not grant.
+            return self._issuer.issue(evolve(application, scopes=application.scopes[:1]))
 
-        about = f"asking {urlsplit(key.realm).hostname} for a token"
-        credential, host = key.principal, want.repository.host
-        if credential is not None and credential.identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "service": key.service,
-                "client_id": "buildpush",
-                "scope": " ".join(key.scopes),
-                "refresh_token": Hidden(credential.identity_token),
-            }
-            body = Body.of(urlencode(form).encode(), "application/x-www-form-urlencoded")
-            exchange = self.transport.send("POST", key.realm, body=body, behalf=host)
-        else:
-            headers: dict[str, str] = {}
-            if credential is not None:
-                headers["Authorization"] = Hidden(f"Basic {_pair(credential)}")
-            exchange = self.transport.send("GET", _token_url(key), headers=headers, behalf=host)
-        with exchange as reply:
-            if reply.status != 200:
-                raise self._refused(reply, about, want, credential)
-            return self._read(reply.read(_LIMIT), about)
-
-    def _refused(
-        self, reply: Reply, about: str, want: Want, credential: Credential | None
-    ) -> Exception:
-        error = failure(
-            reply,
-            about,
-            repository=want.repository,
-            access=want.access,
-            credential=credential,
-            redact=self.run.redact,
-        )
-        if reply.status in (400, 404, 405):
-            # What OAuth2 token services answer to a refresh token they do not know is 400.
-            refused = f"from {credential.source}" if credential else "of an anonymous caller"
-            return AuthError(
-                f"{about}: it refused the credential {refused} for {want.repository}"
-                f" ({want.access}): HTTP {reply.status}",
-                evidence=error.evidence,
-                hint=error.hint or "is it expired, or meant for another registry or account?",
-            )
-        return error
-
-    def _read(self, data: bytes, about: str) -> tuple[str, float]:
-        grant = parse_grant(data)
-        if grant is None:
-            raise RegistryError(f"{about}: the answer holds no token")
-        self.run.redact.learn(grant.token)
-        return grant.token, grant.seconds if grant.seconds > 0 else _DEFAULT_SECONDS
-
-    def _require_safe(self, challenge: Challenge, want: Want) -> None:
+    def _require_safe(self, heard: _Heard, want: Want) -> None:
         """Refuse a realm that would carry credentials unencrypted, or to this machine itself."""
-        realm = challenge.parameters.get("realm", "")
-        if challenge.scheme != "bearer":
+        if heard.challenge.scheme != "bearer":
             return
-        host = want.repository.host
+        realm, host = heard.challenge.parameters.get("realm", ""), want.repository.host
         reason = self.trust.objection(realm, f"//{host}")
         if realm.startswith("http://") and not self.trust.allows(host):
             reason = "which is not encrypted"
         if not reason:
             return
         raise AuthError(
-            f"{host} wants credentials sent to {safe_url(realm) if '://' in realm else realm!r},"
-            f" {reason}",
+            f"{host} wants credentials sent to"
+            f" {safe_url(realm)[:200] if '://' in realm else repr(realm[:200])}, {reason}",
             hint="the registry's token service must be an https:// address that others can reach",
         )
-
-    def _learn(self, credential: Credential) -> None:
-        for secret in (credential.password, credential.identity_token, credential.registry_token):
-            self.run.redact.learn(secret)
-        if credential.password:
-            self.run.redact.learn(_pair(credential))
-
-
-def _pair(credential: Credential) -> str:
-    return base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
-
-
-def _token_url(key: _Key) -> str:
-    pairs = [("service", key.service)] if key.service else []
-    pairs += [("scope", scope) for scope in key.scopes]
-    if key.principal is not None and key.principal.username:
-        pairs.append(("account", key.principal.username))
-    query = "&".join(f"{name}={quote(value, safe=':/,')}" for name, value in pairs)
-    return f"{key.realm}{'&' if '?' in key.realm else '?'}{query}"

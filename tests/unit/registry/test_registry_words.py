@@ -25,7 +25,7 @@ from buildpush.oci import Repository
 from buildpush.registry import evidence_of, safe_url
 from buildpush.registry.challenges import Challenge, parse_challenges
 from buildpush.registry.endpoints import Endpoints
-from buildpush.registry.failures import LongWaitError, failure
+from buildpush.registry.failures import Asked, LongWaitError, failure
 from buildpush.registry.parallel import Siblings, each
 from buildpush.registry.progress import size_text
 
@@ -97,14 +97,14 @@ def shown(text: str) -> str:
 def fail(
     answer: Said, credential: Credential | None = None, access: Access = "push"
 ) -> BuildpushError:
-    return failure(
-        answer,
-        "writing app",
+    asked = Asked(
+        about="writing app",
         repository=Repository("r.example.com", "app"),
         access=access,
         credential=credential,
         redact=shown,
     )
+    return failure(answer, asked)
 
 
 def test_a_url_is_shown_without_secrets() -> None:
@@ -128,11 +128,22 @@ def test_a_url_is_shown_without_secrets() -> None:
         ),
         (b'{"errors":[{"message":7}]}', (), "7"),
         (b'{"errors":"none"}', (), '{"errors":"none"}'),
-        (b"<html>\n <b>Bad\tGateway</b></html>", (), "<html> <b>Bad Gateway</b></html>"),
+        (b"<html>\n <b>Bad\tGateway</b></html>", (), "Bad Gateway"),
+        (
+            b"<!DOCTYPE html><style>p {}</style><h1>502</h1><script>x = 1 < 2</script>&lt;no&gt;",
+            (),
+            "502 <no>",
+        ),
+        (b"<html><script>never ends", (), ""),
+        (b"<html>" + b"<" * 60_000, (), "<" * 2048),
+        (b'{"error":"invalid_grant","error_description":"too old"}', (), "invalid_grant: too old"),
+        (b'{"details":"incorrect username or password"}', (), "incorrect username or password"),
+        (b'{"message": null}', (), '{"message": null}'),
         (b"\xff\xfe", (), "��"),
         (b"", (), ""),
         (b'{"errors":[{"code":"X","message":"canary"}]}', ("X",), "***"),
-        (b"x" * 9000, (), "x" * 2000),
+        (b"x" * 9000, (), "x" * 2048),
+        ("é".encode() * 2000, (), "é" * 1024),
     ],
 )
 def test_what_a_registry_says_is_kept(body: bytes, codes: tuple[str, ...], detail: str) -> None:
