@@ -1,4 +1,4 @@
-"""The project's checks: ``nox`` runs all three sessions."""
+"""The project's checks: ``nox`` runs all sessions."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import nox
 
 nox.needs_version = ">=2026.4"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "tests", "interop"]
 nox.options.error_on_external_run = True
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -59,3 +59,14 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "combine", "--quiet")
     # A run of chosen tests proves nothing about the whole.
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Logins to ECR against moto's server and botocore: 110 MB, which nothing else needs."""
+    session.install("-e", ".[aws]", *group("test", "interop"))
+    signed = (
+        f"tests/unit/auth/test_{name}.py"
+        for name in ("aws_keys", "ecr_keychain", "promise_ecr", "sigv4")
+    )
+    session.run("pytest", *(session.posargs or ["tests/interop", *signed]))
