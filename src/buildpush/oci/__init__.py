@@ -9,21 +9,13 @@ import re
 from attrs import evolve, field, frozen
 
 from ..errors import InvalidReferenceError
+from ._naming import DIGEST, HUB, TAG, Parts, fault_of, invalid, repaired
 
 __all__ = ["Digest", "ImageReference", "Platform", "Repository"]
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_HUB = "docker.io"
-_MAX_NAME = 255
-
 
 def _is_digest(_: object, __: object, value: str) -> None:
-    if not _DIGEST.fullmatch(value):
+    if not DIGEST.fullmatch(value):
         raise InvalidReferenceError(
             f"not a digest: {value!r}", hint="a digest is sha256: and 64 lower-case hex digits"
         )
@@ -118,6 +110,11 @@ class Repository:
     host: str
     path: str
 
+    def __attrs_post_init__(self) -> None:
+        fault = fault_of(Parts(host=self.host, path=self.path, path_at=len(self.host) + 1))
+        if fault is not None:
+            raise invalid(str(self), *fault)
+
     @classmethod
     def parse(cls, text: str) -> Repository:
         """Read a repository without tag or digest; raises `InvalidReferenceError`."""
@@ -140,32 +137,43 @@ class ImageReference:
     tag: str = ""
     digest: Digest | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if self.tag and not TAG.fullmatch(self.tag):
+            parts = Parts.of(str(self))
+            fault = fault_of(parts)
+            raise invalid(str(self), *(fault or ("bad tag", parts.tag_at)))
+
     @classmethod
     def parse(cls, text: str) -> ImageReference:
         """Read a reference the way ``docker pull`` does: ``alpine`` is Docker Hub's ``latest``.
 
-        Raises `InvalidReferenceError` with what is wrong. Follows the grammar of
-        distribution/reference: the first part is a host when it has a dot, a colon, an
-        upper-case letter or is ``localhost``.
+        Raises `InvalidReferenceError` with what is wrong, where, and what was probably meant.
+        Follows the grammar of distribution/reference: the first part is a host when it has a
+        dot, a colon, an upper-case letter or is ``localhost``.
         """
-        name, at, digest = text.partition("@")
-        head, slash, tail = name.partition("/")
-        explicit = bool(slash) and (
-            any(c in head for c in ".:[") or head == "localhost" or head != head.lower()
-        )
-        host, path = (head, tail) if explicit else (_HUB, name)
-        path, colon, tag = path.partition(":")
+        parts = Parts.of(text)
+        host, path, tag = parts.host, parts.path, parts.tag or ""
+        fault = fault_of(parts)
+        if fault is not None:
+            raise invalid(text, *fault)
         if host == "index.docker.io":
-            host = _HUB
-        if host == _HUB and "/" not in path:
+            host = HUB
+        if host == HUB and "/" not in path:
             path = f"library/{path}"
-        fault = _fault(host, path, tag if colon else None)
-        if fault:
-            raise InvalidReferenceError(f"not an image reference: {text!r}: {fault}")
-        pinned = Digest(digest) if at else None
+        pinned = Digest(parts.digest) if parts.digest is not None else None
         if not tag and pinned is None:
             tag = "latest"
         return cls(repository=Repository(host, path), tag=tag, digest=pinned)
+
+    @classmethod
+    def normalized(cls, text: str) -> ImageReference:
+        """Read *text* as the reference it was probably meant to be: ``Acme App`` is ``acme-app``.
+
+        For names that come from elsewhere, such as a project's or a branch's: the repository
+        becomes lower case, and what may not stand in a path or a tag becomes a dash. Raises
+        `InvalidReferenceError` when that is not enough.
+        """
+        return cls.parse(repaired(text) or text)
 
     def with_digest(self, digest: Digest) -> ImageReference:
         """The same name, pinned."""
@@ -180,18 +188,3 @@ class ImageReference:
         tag = f":{self.tag}" if self.tag else ""
         pin = f"@{self.digest}" if self.digest else ""
         return f"{self.repository}{tag}{pin}"
-
-
-def _fault(host: str, path: str, tag: str | None) -> str:
-    """Say what is wrong with the parts of a reference; empty when nothing is."""
-    if not _HOST.fullmatch(host):
-        return f"bad registry host {host!r}"
-    if path != path.lower():
-        return "the repository must be lower case"
-    if not _PATH.fullmatch(path):
-        return f"bad repository path {path!r}"
-    if len(path) + len(host) + 1 > _MAX_NAME:
-        return f"the name is longer than {_MAX_NAME} characters"
-    if tag is not None and not _TAG.fullmatch(tag):
-        return f"bad tag {tag!r}"
-    return ""

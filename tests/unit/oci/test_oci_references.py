@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from buildpush.errors import InvalidReferenceError
 from buildpush.oci import Digest, ImageReference, Platform, Repository
@@ -66,6 +68,86 @@ def test_what_is_no_reference_is_refused_with_the_reason(text: str, message: str
     """A reader can see what to change."""
     with pytest.raises(InvalidReferenceError, match=message):
         ImageReference.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "suggestion"),
+    [
+        ("ghcr.io/Org/App:v1", 8, "ghcr.io/org/app:v1"),
+        ("ghcr.io/org/aPP", 13, "ghcr.io/org/app"),
+        ("Alpine:3", 0, "alpine:3"),
+        ("https://ghcr.io/acme/app", 5, "ghcr.io/acme/app"),
+        (" ghcr.io/acme/app\n", 0, "ghcr.io/acme/app"),
+        ("ghcr.io/acme/app:feature/x+1", 24, "ghcr.io/acme/app:feature-x-1"),
+        ("a:-x", 2, "a:x"),
+        ("a:" + "x" * 129, 130, "a:" + "x" * 128),
+        ("a/b/", 3, "a/b"),
+        ("a//b", 1, "a/b"),
+        ("my project/app", 2, "my-project/app"),
+        ("a.io/x___y/-z-", 6, "a.io/x-y/z"),
+        (f"a.io/B:1@{PIN}", 5, f"a.io/b:1@{PIN}"),
+        ("a:", 2, ""),
+        ("a.io/B:", 5, ""),
+        ("", 0, ""),
+        ("exa_mple.com/a", 3, ""),
+        ("a.io/" + "x" * 251, 255, ""),
+        ("a.io/B@sha256:abc", 5, ""),
+    ],
+)
+def test_a_fault_has_its_place_and_what_was_probably_meant(
+    text: str, position: int, suggestion: str
+) -> None:
+    """Names of projects and branches make bad references; nothing is guessed without need."""
+    with pytest.raises(InvalidReferenceError) as caught:
+        ImageReference.parse(text)
+
+    error = caught.value
+    assert (error.position, error.suggestion) == (position, suggestion)
+    assert error.hint == (f"did you mean {suggestion!r}?" if suggestion else "")
+    place = f"at character {position + 1}" if position < len(text) else "at its end"
+    assert error.message.endswith(place)
+    if suggestion:
+        assert ImageReference.normalized(text) == ImageReference.parse(suggestion)
+    else:
+        with pytest.raises(InvalidReferenceError):
+            ImageReference.normalized(text)
+
+
+@pytest.mark.parametrize("text", ["alpine", "ghcr.io/a_b/c__d/e-f.g:V1.0_x-y", f"a.io/b@{PIN}"])
+def test_a_good_reference_is_normal_already(text: str) -> None:
+    """To normalise it changes nothing."""
+    assert ImageReference.normalized(text) == ImageReference.parse(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="aA0._-/:@ ü", max_size=24))
+def test_whatever_is_suggested_can_be_used(text: str) -> None:
+    """And suggests nothing further."""
+    try:
+        ImageReference.parse(text)
+    except InvalidReferenceError as error:
+        position, suggestion = error.position, error.suggestion
+    else:
+        return
+
+    assert position is None or 0 <= position <= len(text)
+    assert not suggestion or ImageReference.parse(suggestion)
+
+
+@pytest.mark.parametrize(
+    ("host", "path"), [("ghcr.io", "Org/app"), ("ghcr.io", ""), ("a b", "c"), ("", "c")]
+)
+def test_a_repository_that_cannot_be_is_not_made(host: str, path: str) -> None:
+    """Found where it is made, not where it is pushed."""
+    with pytest.raises(InvalidReferenceError, match="not an image reference"):
+        Repository(host, path)
+
+
+@pytest.mark.parametrize("tag", ["a b", "-x", "x" * 129, "a/b", "a@b"])
+def test_a_tag_that_cannot_be_is_not_made(tag: str) -> None:
+    """The characters and the length that the distribution-spec allows."""
+    with pytest.raises(InvalidReferenceError, match="not an image reference"):
+        ImageReference(repository=Repository("ghcr.io", "app"), tag=tag)
 
 
 def test_a_target_is_what_the_registry_is_asked_for() -> None:
