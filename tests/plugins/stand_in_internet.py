@@ -11,6 +11,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -146,8 +147,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile = self.connection.makefile("wb")
         self.host = host
 
+    def handle(self) -> None:
+        with suppress(OSError):  # the client has gone: nobody is left to be told
+            super().handle()
+
     def finish(self) -> None:
-        super().finish()
+        with suppress(OSError):
+            super().finish()
+        self.rfile.close()
         self.connection.close()
 
     def _any(self) -> None:
