@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import zlib
+from collections.abc import Callable
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 _SENDABLE: Final = re.compile("[!-~]+")
+_ANY_WINDOW: Final = 47  # gzip or zlib, whichever it is
 _CODES: Final = 10
 _CODE: Final = 100
 _HTML: Final = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
@@ -21,6 +24,25 @@ _UNSEEN: Final = frozenset({"script", "style"})
 def sendable(token: str) -> bool:
     """Whether *token* can be part of a header: a library that cannot send it may quote it."""
     return _SENDABLE.fullmatch(token) is not None
+
+
+def unpacking(encoding: str) -> Callable[[bytes, int], bytes]:
+    """How to read pieces of a body in *encoding*, each into at most so many bytes.
+
+    We ask for none: who packs all the same is read, and cannot fill our memory with it. What is
+    packed in a way that is not known, or is broken, is taken as it is.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return lambda piece, _: piece
+    unpacker = zlib.decompressobj(_ANY_WINDOW)
+
+    def unpack(piece: bytes, limit: int) -> bytes:
+        try:
+            return unpacker.decompress(piece, max(1, limit))
+        except zlib.error:
+            return piece
+
+    return unpack
 
 
 def plain(text: str) -> str:

@@ -18,6 +18,11 @@ from .answers import BrokenOffError, FinalError, safe_url
 
 __all__ = ["breaking", "unavailable"]
 
+# With TLS 1.3 a server says so only after the handshake, in place of its answer.
+_WANTS_OURS: Final = re.compile(
+    r"ALERT_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA|CERTIFICATE_UNKNOWN"
+    r"|HANDSHAKE_FAILURE)"
+)
 _WIRE: Final = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
@@ -38,7 +43,16 @@ def breaking(method: str, url: str, cancel: CancelToken) -> Generator[None]:
         raise RegistryError(f"{safe_url(url)} cannot be asked, it is no URL: {error}") from error
     except _WIRE as error:
         cancel.check()
-        raise unavailable(method, url, error) from error
+        raise unavailable(method, url, error) from _bare(error)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """*error* and what led to it without tracebacks: their local variables hold our headers."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableError:
@@ -55,6 +69,11 @@ def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableE
             return RegistryUnavailableError(
                 f"{place} {what} in time ({method} {safe_url(url)})",
                 hint="the registry, or a proxy in front of it, is overloaded or stuck",
+            )
+        case _ if _WANTS_OURS.search(_plain(error)):
+            return FinalError(
+                f"{place} wants to see a client certificate that it knows: {_plain(error)}",
+                hint=f"set certificate and key of {place} under registries",
             )
         case _:
             return BrokenOffError(
@@ -73,8 +92,8 @@ def _unreachable(place: str, host: str, error: Exception) -> RegistryUnavailable
     if "CERTIFICATE" in reason.upper():
         return FinalError(
             message,
-            hint="add its authority to the system's certificates or name it in SSL_CERT_FILE;"
-            " or list the host as insecure",
+            hint=f"name its authority (a PEM file) as ca of {host} under registries, in"
+            " SSL_CERT_FILE, or add it to the system's; or list the host as insecure",
         )
     if isinstance(error, httpcore.ProxyError):
         return RegistryUnavailableError(message, hint="look at HTTPS_PROXY, HTTP_PROXY, NO_PROXY")

@@ -43,8 +43,8 @@ class Pools(httpx.BaseTransport):
         self._trust = trust
         self._ceilings = ceilings
         self._proxies = Proxies.read(run.environment.variables)
-        for proxy in self._proxies.by_scheme.values():
-            run.redact.learn(proxy.rpartition("@")[0].rpartition("/")[2].partition(":")[2])
+        for secret in self._proxies.secrets:
+            run.redact.learn(secret)
         self._variables = run.environment.variables
         self._pools: dict[_Key, httpcore.ConnectionPool] = {}
         self._lock = threading.Lock()
@@ -80,6 +80,10 @@ class Pools(httpx.BaseTransport):
             stream=_Content(answer, slot),
             extensions=answer.extensions,
         )
+
+    def is_direct(self, url: str) -> bool:
+        """Whether no proxy stands between us and *url*."""
+        return not self._proxies.choose(url)
 
     def close(self) -> None:
         """Close every connection."""

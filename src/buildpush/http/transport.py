@@ -16,10 +16,12 @@ from ..runtime import CancelToken, Run
 from ..runtime.retry import RetryPolicy
 from ..runtime.sockets import Sockets, Watch
 from .answers import retry_after, safe_url
+from .bodies import unpacking
 from .breaking import breaking
 from .ceiling import Ceilings
 from .discretion import Discretion
 from .pools import READ, Pools
+from .reach import Guard, Peers, Reach, reach_of
 from .trust import Trust
 
 CHUNK: Final = 1 << 20
@@ -110,10 +112,11 @@ class Reply:
         """The body, cut off after *limit* bytes."""
         if self._body is None:
             found = bytearray()
+            unpack = unpacking(self.header("content-encoding"))
             with breaking(self.method, self.url, self._cancel):
-                for chunk in self._response.iter_bytes():
+                for chunk in self._response.iter_raw():
                     self._cancel.check()
-                    found += chunk
+                    found += unpack(chunk, limit - len(found))
                     if len(found) >= limit:
                         break
             self._body = bytes(found[:limit])
@@ -153,8 +156,10 @@ class Transport:
         self._discretion.open()
         # Registries' session cookies would tie two accounts on one host together.
         nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._peers = Peers()
+        self._pools = Pools(run, trust, self._ceilings)
         self._client = httpx.Client(
-            transport=Pools(run, trust, self._ceilings),
+            transport=self._pools,
             cookies=nothing,
             timeout=self._times(self._policy.answer),
             trust_env=False,
@@ -177,10 +182,14 @@ class Transport:
         body: Body | None = None,
         patience: float | None = None,
         behalf: str = "",
+        sender: str = "",
+        strict: bool = False,
     ) -> Generator[Reply]:
         """Send one request, follow redirects that keep its method, and give the answer.
 
-        *behalf* is the host whose certificates count, the URL's own when it is empty.
+        *behalf* is the host whose certificates count, the URL's own when it is empty. *sender*
+        is the ``host:port`` that named the URL, if one did: it cannot name one that is nearer to
+        us than itself, except, unless *strict*, in a private network by a name that TLS proves.
         *patience* is how many seconds the answer may take instead of the policy's. Raises
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
@@ -188,10 +197,10 @@ class Transport:
         with breaking(method, url, self._run.cancel), Watch(self._sockets) as watch:
             request = self._request(method, url, headers or {}, body)
             request.extensions["behalf"] = behalf
-            request.extensions["trace"] = watch
+            request.extensions["trace"] = self._guard(request, sender, watch, strict=strict)
             if patience is not None:
                 request.extensions["timeout"] = self._times(patience).as_dict()
-            response = self._follow(request)
+            response = self._follow(request, watch)
         reply = Reply(
             method=method,
             url=str(response.request.url),
@@ -226,7 +235,28 @@ class Transport:
             method, url, headers={**headers, **framing}, content=_Stream(body, self._run.cancel)
         )
 
-    def _follow(self, request: httpx.Request) -> httpx.Response:
+    def _guard(
+        self, request: httpx.Request, sender: str, watch: Watch, *, strict: bool = False
+    ) -> Guard | Watch:
+        """What looks at the connections made for *request*, which *sender* named."""
+        url = str(request.url)
+        if not self._pools.is_direct(url):
+            return watch  # the proxy has connected, and knows whom it may connect to
+        least = Reach.MACHINE
+        if sender:
+            least = self._trust.nearest(url, self._peers.of(sender))
+            if not strict and reach_of(request.url.host) is None:
+                least = min(least, Reach.PRIVATE)
+        guard = Guard(
+            inner=watch,
+            peers=self._peers,
+            netloc=request.url.netloc.decode("ascii"),
+            least=least,
+        )
+        guard.check(self._peers.of(guard.netloc))
+        return guard
+
+    def _follow(self, request: httpx.Request, watch: Watch) -> httpx.Response:
         """Send *request* and what it is redirected to; credentials stay with their origin."""
         for _ in range(_REDIRECTS):
             with self._discretion:
@@ -237,13 +267,15 @@ class Transport:
             if following is None or following.method != request.method or request.method == "HEAD":
                 return response
             response.close()
-            following.extensions = request.extensions
+            following.extensions = {**request.extensions}
             reason = self._trust.objection(str(following.url), str(request.url))
             if reason:
                 raise RegistryError(
                     f"{request.url.host} redirects to {safe_url(str(following.url))}, {reason}",
                     hint="list that host as insecure, if it may be trusted",
                 )
+            sender = request.url.netloc.decode("ascii")
+            following.extensions["trace"] = self._guard(following, sender, watch)
             request = following
         raise RegistryError(
             f"{safe_url(str(request.url))} is redirected more than {_REDIRECTS} times"

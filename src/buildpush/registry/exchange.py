@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
@@ -261,6 +262,8 @@ class Exchange:
 
     @contextmanager
     def _wire(self, call: Call, url: str, headers: Mapping[str, str]) -> Generator[Reply]:
+        base = self.endpoints.base(call.want.repository.host)
+        sender = "" if "://" not in call.where else urlsplit(base).netloc
         with self.transport.send(
             call.method,
             url,
@@ -268,6 +271,7 @@ class Exchange:
             body=call.body,
             patience=call.patience,
             behalf=call.want.repository.host,
+            sender=sender,
         ) as reply:
             yield reply
 

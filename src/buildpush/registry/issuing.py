@@ -138,7 +138,13 @@ class Issuer:
     ) -> Issued | None:
         """One request; None when the service does not know this way to ask, unless *final*."""
         with self.transport.send(
-            method, url, headers=headers, body=body, behalf=application.repository.host
+            method,
+            url,
+            headers=headers,
+            body=body,
+            behalf=application.repository.host,
+            sender=application.sender,
+            strict=True,
         ) as reply:
             if reply.status in _ELSEWHERE and not final:
                 return None
