@@ -6,6 +6,7 @@ Follows docker's config file and containers-auth.json(5).
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -264,11 +265,18 @@ class DockerConfigKeychain:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if self._is_somebody_elses():
+                return None
             raise AuthError(
                 f"{self.name} cannot be read: {error.strerror}",
                 hint="credentials may be in it, so it is not skipped",
             ) from error
         return Entries.parse(data, self.name)
+
+
+    def _is_somebody_elses(self) -> bool:
+        """Whether a place that nobody named is in a folder that we may not even look into."""
+        return not self.named and not os.access(self.path.parent, os.X_OK)
 
 
 @frozen
