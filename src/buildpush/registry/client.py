@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -29,11 +30,17 @@ from ..runtime import Run
 from ..runtime.retry import RetryPolicy
 from .blobs import ONCE, reading
 from .exchange import Call, Exchange
+from .limits import Habits
 from .referrers import list_referrers
 from .token import Want
 from .uploads import Placed, Upload, has_blob
 
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    pass
+
 
 _ACCEPT: Final = {"Accept": ", ".join(MediaType.ACCEPT)}
 
@@ -51,8 +58,12 @@ class RegistryClient:
 
     *keychain* is asked per repository and access. Plain HTTP is spoken to this machine and to
     the hosts in *insecure* (``host`` or ``host:port``), whose certificates are not checked
-    either; *certificates* holds authorities and client certificates by host. *mirrors* maps a host to what is asked first when pulling from it (``host`` or
-    ``host/path``); what a mirror does not have, or cannot give, comes from the host itself.
+    either; *certificates* holds authorities and client certificates by host. *mirrors* maps a
+    host to what is asked first when pulling from it (``host`` or ``host/path``); what a mirror
+    does not have, or cannot give, comes from the host itself. With *anonymous_fallback*, a pull
+    whose credential is refused is tried once without one, with a warning; pushes never are.
+    No host gets more than *connections* requests at once from all the clients of this process
+    that say the same number; 1 is one after the other.
     Every method retries transient faults as *policy* says and raises the errors of
     `buildpush.errors`, or the run's reason when it is cancelled.
     """
@@ -66,12 +77,22 @@ class RegistryClient:
         certificates: Mapping[str, Certificates] | None = None,
         mirrors: Mapping[str, Sequence[str]] | None = None,
         policy: RetryPolicy | None = None,
+        connections: int = 8,
+        anonymous_fallback: bool = True,
     ) -> None:
         self._policy = policy or RetryPolicy()
         self._mirrors = {host: tuple(names) for host, names in (mirrors or {}).items()}
         self._run = run
         trust = Trust(insecure, certificates=certificates or {})
-        self._exchange = Exchange.open(keychain, run, trust, self._policy)
+        self._exchange = Exchange.open(
+            keychain,
+            run,
+            trust,
+            self._policy,
+            anonymous_fallback=anonymous_fallback,
+            connections=max(1, connections),
+        )
+        self._habits = Habits()
 
     def __enter__(self) -> Self:
         return self
@@ -147,39 +168,47 @@ class RegistryClient:
         descriptor: Descriptor,
         open_body: Callable[[], Iterator[bytes]],
         *,
-        mount_from: Repository | None = None,
+        mount_from: Sequence[Repository] | Repository | None = None,
         look_first: bool = True,
+        source: Path | None = None,
+        prepare: Callable[[], None] = _nothing,
     ) -> Placed:
         """Make sure *repository* has the blob: already there, mounted, or uploaded.
 
-        *open_body* gives the bytes from the start each time it is called. *mount_from* is
-        a repository that has the blob; it counts only on the same host. ``look_first=False``
-        uploads even what the registry claims to have.
+        *open_body* gives the bytes from the start each time it is called, *source* is the file
+        they are in; *prepare* is called before that, once, with no request under way.
+        *mount_from* are repositories that have the blob; they count only on the same host.
+        ``look_first=False`` uploads even what the registry claims to have. Raises
+        `BlobTooLargeError`, and `DigestMismatchError` when the bytes are not the blob's.
         """
+        if mount_from is None or isinstance(mount_from, Repository):
+            mount_from = (mount_from,) if mount_from is not None else ()
         upload = Upload(
             exchange=self._exchange,
+            habits=self._habits,
             repository=repository,
             descriptor=descriptor,
             open_body=open_body,
-            mount_from=mount_from,
+            mount_from=mount_from if look_first else (),
             look_first=look_first,
+            source=source,
+            prepare=prepare,
         )
-        return self._exchange.retry(f"uploading {descriptor.digest}", upload.place)
+        return upload.place()
 
     def check_push(self, repository: Repository) -> None:
         """Prove that we may push to *repository*: begin an upload there, and cancel it.
 
         Raises what a push would: `AuthError`, `PermissionDeniedError`, `NotFoundError`.
         """
-        nothing = Descriptor(media_type="", digest=Digest.of(b""), size=0)
-        upload = Upload(
+        Upload(
             exchange=self._exchange,
+            habits=self._habits,
             repository=repository,
-            descriptor=nothing,
+            descriptor=Descriptor(media_type="", digest=Digest.of(b""), size=0),
             open_body=lambda: iter(()),
             about=f"asking whether {repository} may be pushed to",
-        )
-        self._exchange.retry(f"asking {repository.host}", upload.prove)
+        ).prove()
 
     def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
         """The manifests of *repository* whose subject is *digest*, from the registry itself.

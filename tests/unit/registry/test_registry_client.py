@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from buildpush.errors import (
+    BlobTooLargeError,
     DigestMismatchError,
     NotFoundError,
     RateLimitedError,
@@ -342,7 +343,7 @@ def test_an_upload_survives_transient_faults(
     method: str,
     action: Status,
 ) -> None:
-    """The body is opened again and the whole upload repeated; each retry is announced."""
+    """The body is opened again and sent once more; each retry is announced."""
     fault = local_registry.inject(Fault(method=method, action=action))
 
     client.put_blob(repository, blob_of(DATA), again(DATA))
@@ -350,22 +351,21 @@ def test_an_upload_survives_transient_faults(
     assert fault.fired == 1
     assert local_registry.blob(repository.path, Digest.of(DATA)) == DATA
     assert len(recording_sink.warnings) == 1
-    assert "trying again" in recording_sink.warnings[0]
+    assert " again" in recording_sink.warnings[0]
 
 
 def test_an_upload_too_large_for_a_proxy_says_so(
     client: RegistryClient, repository: Repository, blob_of: BlobOf, local_registry: LocalRegistry
 ) -> None:
-    """413 comes from what stands in front of a registry; it is not tried again."""
-    fault = local_registry.inject(
-        Fault(method="PUT", action=Status(413, body=b"<html>too large</html>", early=True))
-    )
+    """413 comes from what stands in front of a registry; chunks are tried once, and no more."""
+    refusal = Status(413, body=b"<html>too large</html>", early=True)
+    fault = local_registry.inject(Fault(method="PUT|PATCH", action=refusal, times=None))
 
-    with pytest.raises(RegistryError, match="HTTP 413: <html>too large") as caught:
+    with pytest.raises(BlobTooLargeError, match="or for a proxy in front of it") as caught:
         client.put_blob(repository, blob_of(DATA), again(DATA))
 
-    assert "proxy in front of the registry" in caught.value.hint
-    assert fault.fired == 1
+    assert "-> 413" in caught.value.report()
+    assert (caught.value.size, fault.fired) == (len(DATA), 2)
 
 
 def test_a_registry_that_stays_down_is_given_up(
