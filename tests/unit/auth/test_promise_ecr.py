@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aws_fixtures import aws, clock, here
+from attrs import evolve
+from aws_fixtures import KEYS, aws, clock, here
 from aws_stand_in import Answer, Clock, StandIn, refuse, refuse_xml
 
-from buildpush.auth import Chain, Credential
+from buildpush import push
+from buildpush.auth import Chain, Credential, Keychain, PullOnly
 from buildpush.auth.ecr import AssumedRole, AwsKeys, EcrKeychain, WebIdentity
 from buildpush.auth.files import DockerConfigKeychain
+from buildpush.auth.ghcr import GhcrKeychain
+from buildpush.auth.learning import Learnt
+from buildpush.auth.making import makers
 from buildpush.errors import BuildpushError
 from buildpush.oci import Repository
-from buildpush.runtime import Environment
-from buildpush.testing import find_secrets
+from buildpush.oci.layout import Layout
+from buildpush.runtime import Environment, Redactor
+from buildpush.testing import LocalRegistry, find_secrets, random_image
+from buildpush.testing.conformance import KeychainConformance
 
 __all__ = ["aws", "clock", "here"]
 
@@ -60,9 +67,7 @@ def test_a_stale_login_in_a_configuration_loses_against_a_provider(
     (here.home / "config.json").write_text(json.dumps({"auths": entries}))
     config = DockerConfigKeychain(path=here.home / "config.json", environment=here)
     keychain = EcrKeychain(
-        source=AwsKeys(
-            access_key="AKIAIOSFODNN7EXAMPLE", secret_key="wJalrXUtnFEMI/K7MDENG+secret"
-        ),
+        source=KEYS,
         environment=aws.environment(here),
         clock=clock,
     )
@@ -155,3 +160,69 @@ def test_no_secret_of_a_failed_login_is_in_any_log_or_error(
         shown.append(repr(error))
         error = error.__cause__
     assert find_secrets([*NEEDLES, *signatures(aws)], "\n".join(shown)) == ()
+
+
+class TestEcr(KeychainConformance):
+    """With keys at hand."""
+
+    @pytest.fixture
+    def own(self) -> Repository:
+        return APP
+
+    @pytest.fixture
+    def secrets(self) -> tuple[str, ...]:
+        return tuple(NEEDLES)
+
+    @pytest.fixture
+    def keychain(self, aws: StandIn, clock: Clock, here: Environment) -> Keychain:
+        aws.keys.append(CANARIES)
+        return EcrKeychain(source=CANARIES, environment=aws.environment(here), clock=clock)
+
+    @pytest.fixture
+    def broken(self, aws: StandIn, clock: Clock, here: Environment) -> Keychain:
+        aws.answers["AssumeRole"] = [refuse_xml("AccessDenied", " ".join(NEEDLES))] * 2
+        source = AssumedRole(role=ROLE, source=CANARIES)
+        return EcrKeychain(source=source, environment=aws.environment(here), clock=clock)
+
+
+class TestGhcr(KeychainConformance):
+    """With the token of a job."""
+
+    @pytest.fixture
+    def own(self) -> Repository:
+        return Repository("ghcr.io", "acme/app")
+
+    @pytest.fixture
+    def keychain(self, here: Environment) -> Keychain:
+        return GhcrKeychain(environment=evolve(here, variables={"GITHUB_TOKEN": "ghs_c4n4ry"}))
+
+
+def test_the_maker_of_a_repository_is_found_in_whatever_wraps_it(here: Environment) -> None:
+    """A step wraps its keychains before anybody asks them."""
+    maker = EcrKeychain(source=CANARIES, environment=here)
+    wrapped = Chain((GhcrKeychain(), Learnt(PullOnly(Chain((maker,))), Redactor())))
+
+    assert list(makers(wrapped)) == [maker]
+
+
+def test_a_push_half_a_day_later_has_a_login_of_its_own(
+    aws: StandIn, clock: Clock, here: Environment, tmp_path: Path
+) -> None:
+    """One keychain for a process that runs for days: the first login has ended by then."""
+    random_image(Layout.create(tmp_path / "layout"))
+    today = LocalRegistry(auth="basic", users={"AWS": "ecr-password-1"})
+    tomorrow = LocalRegistry(auth="basic", users={"AWS": "ecr-password-2"})
+    with today, tomorrow:
+        keychain = EcrKeychain(
+            source=KEYS,
+            environment=aws.environment(here),
+            clock=clock,
+            aliases={today.host: APP.host, tomorrow.host: APP.host},
+        )
+
+        push(tmp_path / "layout", [today.reference("acme/app:1")], auth=[keychain])
+        clock.now += 12 * 3600 + 1
+        push(tmp_path / "layout", [tomorrow.reference("acme/app:1")], auth=[keychain])
+
+        assert today.tags("acme/app") == tomorrow.tags("acme/app") == ("1",)
+    assert aws.count("GetAuthorizationToken") == 2
