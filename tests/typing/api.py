@@ -28,6 +28,10 @@ from buildpush import (
     StaticKeychain,
     StepSpec,
 )
+from buildpush.auth.ecr import AssumedRole, AwsKeys, EcrKeychain, WebIdentity
+from buildpush.auth.ghcr import GhcrKeychain
+from buildpush.auth.making import RepositoryMaker
+from buildpush.auth.oidc import GithubOidc
 from buildpush.backends import BackendCatalog
 from buildpush.plan import Artifact, BuildRequest, ImageSummary, LayoutArtifact
 from buildpush.runtime import Run
@@ -54,6 +58,14 @@ class MyKeychain:
 backend: Backend = MyBackend()
 fake: Backend = FakeBackend()
 keychain: Keychain = Chain((MyKeychain(), StaticKeychain(prefix="r.io", credential=Credential())))
+
+_role = "arn:aws:iam::123456789012:role/push"
+_keys = AwsKeys(access_key="a", secret_key="b", session_token="c")
+_here = AssumedRole(role=_role, source=WebIdentity(role=_role, token=GithubOidc()))
+ecr: tuple[Keychain, ...] = (EcrKeychain(), EcrKeychain(source=_keys), EcrKeychain(source=_here))
+ghcr: Keychain = GhcrKeychain(token="t")
+maker: RepositoryMaker = EcrKeychain(foreign="refuse", aliases={"a.io": "b"})
+assert_type(maker.ensure_repository(Repository("r.io", "a")), bool | None)
 
 step = BuildAndPushStep(
     repo="ghcr.io/acme/app",
