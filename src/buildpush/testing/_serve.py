@@ -7,6 +7,7 @@ import secrets
 import signal
 import threading
 from pathlib import Path
+from types import FrameType
 
 from .registry import Dialect, LocalRegistry
 
@@ -44,6 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
         if given.auth != "none":
             print(f"user\n{password}", flush=True)  # noqa: T201
         over = threading.Event()
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            over.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: over.set())
+            signal.signal(number, stop)
         over.wait()

@@ -37,10 +37,10 @@ class PrivateCa:
         With *clients*, only clients with a certificate of this authority are let in.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(*names).configure_cert(context)
+        self._authority.issue_cert(*names).configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
         if clients:
             context.verify_mode = ssl.CERT_REQUIRED
-            self._authority.configure_trust(context)
+            self._authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
         return context
 
     def client(self, folder: Path, name: str = "client") -> tuple[Path, Path]:

@@ -17,6 +17,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,7 +30,7 @@ from ._access import Gate
 from ._blobs import Blobs
 from ._dialect import Dialect, Places
 from ._manifests import Manifests
-from ._messages import EarlyAnswerError, Incoming, Response
+from ._messages import EarlyAnswerError, HangupError, Incoming, Response
 from ._meter import Meter, Traffic
 from ._policy import AuthKind, Policy, Scope
 from ._protocol import Protocol, repository_of
@@ -124,13 +126,19 @@ class LocalRegistry:
         self.faults = Faults()
 
     def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            self._running = self._start(undo)
+            undo.pop_all()
+        return self
+
+    def _start(self, undo: ExitStack) -> _Running:
         servers: list[Server] = []
 
         def listen(name: str, host: str, tls: ssl.SSLContext | None, port: int = 0) -> str:
             server = Server(self._answer, tls, name=name, meter=self._meter)
-            found = server.start(host, port)
+            undo.callback(server.close)
             servers.append(server)
-            return f"http{'s' if tls else ''}://{host}:{found}"
+            return f"http{'s' if tls else ''}://{host}:{server.start(host, port)}"
 
         here = listen("registry", "127.0.0.1", self._tls, self._port)
         places = Places(
@@ -151,21 +159,19 @@ class LocalRegistry:
             clock=self._clock,
             bad_credentials=self._dialect.bad_credentials,
         )
-        protocol = Protocol(
-            gate=Gate(
-                policy=self._policy,
-                tokens=tokens,
-                realm=self._tokens.realm or f"{realm}/token",
-                dialect=self._dialect,
-            ),
-            blobs=Blobs(storage=storage, dialect=self._dialect, places=places),
-            manifests=Manifests(storage=storage, dialect=self._dialect, places=places),
+        protocol = self._protocol(storage, tokens, places, self._tokens.realm or f"{realm}/token")
+        return _Running(tuple(servers), storage, tokens, protocol, here, realm)
+
+    def _protocol(self, storage: Storage, tokens: Tokens, places: Places, realm: str) -> Protocol:
+        dialect = self._dialect
+        return Protocol(
+            gate=Gate(policy=self._policy, tokens=tokens, realm=realm, dialect=dialect),
+            blobs=Blobs(storage=storage, dialect=dialect, places=places),
+            manifests=Manifests(storage=storage, dialect=dialect, places=places),
             storage=storage,
-            dialect=self._dialect,
+            dialect=dialect,
             places=places,
         )
-        self._running = _Running(tuple(servers), storage, tokens, protocol, here, realm)
-        return self
 
     def __exit__(
         self,
@@ -307,7 +313,9 @@ class LocalRegistry:
         return self._running
 
     def _answer(self, incoming: Incoming) -> Response:
-        status, at, protocol = 0, self._clock(), self._now.protocol
+        if self._running is None:  # it came while the sockets were being opened
+            raise HangupError(reset=True)
+        status, at, protocol = 0, self._clock(), self._running.protocol
         try:
             try:
                 response = self.faults.around(incoming, protocol.handle)
@@ -349,6 +357,5 @@ class _Running:
 
 
 if __name__ == "__main__":
-    from ._serve import main
-
-    main()
+    # By name: it imports this module, which is another one while it runs as a program.
+    import_module("buildpush.testing._serve").main()
