@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"user\n{password}", flush=True)  # noqa: T201
         over = threading.Event()
 
-        def stop(number: int, frame: FrameType | None) -> None:
+        def stop(_number: int, _frame: FrameType | None) -> None:
             over.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
