@@ -72,23 +72,9 @@ def refusal(
         status=evidence.status,
         codes=(said.code,) if said.code else (),
     )
-    behind = _behind(said.date, clock)
-    late = said.code in _LATE or (
-        said.code in _SIGNATURE and re.search(r"expired|not yet current", said.message)
-    )
-    if late or (said.code in _SIGNATURE and abs(behind) > _SKEW):
-        off = f"{abs(behind):.0f} s {'behind' if behind > 0 else 'ahead of'} AWS's"
-        return AuthError(
-            f"AWS refuses {said.action}: this machine's clock is {off}",
-            evidence=(proof,),
-            hint="set the clock: signatures hold for five minutes",
-        )
-    if said.code in _SIGNATURE:
-        return AuthError(
-            f"AWS refuses {said.action}: the secret key does not fit the access key ({keys})",
-            evidence=(proof,),
-            hint="was one of the two mistyped, cut, or rotated without the other?",
-        )
+    signature = _of_signature(said, keys, proof, _behind(said.date, clock))
+    if signature is not None:
+        return signature
     words = _words(said.message, secrets)
     if said.code in _DENIED:
         return _denied(said, words, keys, proof)
@@ -113,6 +99,29 @@ def refusal(
         evidence=(proof,),
         hint=_HINTS.get(said.code.removesuffix("Exception"), _HINTS.get(said.code, "")),
     )
+
+
+def _of_signature(
+    said: Refusal, keys: str, proof: HttpEvidence, behind: float
+) -> AuthError | None:
+    """The error for a signature that AWS does not take: of a wrong clock, or a wrong key."""
+    late = said.code in _LATE or (
+        said.code in _SIGNATURE and re.search(r"expired|not yet current", said.message)
+    )
+    if late or (said.code in _SIGNATURE and abs(behind) > _SKEW):
+        off = f"{abs(behind):.0f} s {'behind' if behind > 0 else 'ahead of'} AWS's"
+        return AuthError(
+            f"AWS refuses {said.action}: this machine's clock is {off}",
+            evidence=(proof,),
+            hint="set the clock: signatures hold for five minutes",
+        )
+    if said.code in _SIGNATURE:
+        return AuthError(
+            f"AWS refuses {said.action}: the secret key does not fit the access key ({keys})",
+            evidence=(proof,),
+            hint="was one of the two mistyped, cut, or rotated without the other?",
+        )
+    return None
 
 
 def _denied(said: Refusal, words: str, keys: str, proof: HttpEvidence) -> PermissionDeniedError:
