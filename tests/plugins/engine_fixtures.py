@@ -102,6 +102,13 @@ def dockerd(newer_docker: Path) -> Iterator[DockerEngine]:
         yield engine
 
 
+@pytest.fixture(scope="session")
+def dockerd_without_containerd(newer_docker: Path) -> Iterator[DockerEngine]:
+    """dockerd 28 with the classic image store, as those who upgraded have it."""
+    with _newer(newer_docker, features={"containerd-snapshotter": False}) as engine:
+        yield engine
+
+
 @pytest.fixture
 def private_dockerd(newer_docker: Path) -> Iterator[DockerEngine]:
     """Like `dockerd`, for one test only, which may kill it."""

@@ -72,7 +72,7 @@ def _assemble(
     gathering = job.gathering()
     entries: list[Entry] = []
     for source in sources:
-        opened = open_source(source, job.client, job.run)
+        opened = open_source(source, job.client, job.run, platforms=job.options.platforms)
         found = gathering.leaves(
             opened.place, opened.digest, str(source).removeprefix("docker://")
         )

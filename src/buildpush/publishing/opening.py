@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
 from attrs import evolve, frozen
 
 from ..errors import NotFoundError, SpecError
-from ..oci import Digest
+from ..oci import Digest, Platform
 from ..oci.layout import Layout
 from ..oci.saved import Archive
 from ..oci.wire import Compression, Index, MediaType, parse_manifest
@@ -17,6 +17,7 @@ from ..plan import LayoutArtifact
 from ..registry import RegistryClient
 from ..runtime import Run
 from .choosing import choose, listed
+from .daemon import save
 from .gathering import ArtifactPlace, Gathering, Place, RegistryPlace
 from .indexes import Entry
 from .keeping import kept
@@ -38,11 +39,16 @@ class Opened:
 
 
 def open_source(
-    source: Source, client: RegistryClient, run: Run, *, compression: Compression = "gzip"
+    source: Source,
+    client: RegistryClient,
+    run: Run,
+    *,
+    compression: Compression = "gzip",
+    platforms: Sequence[Platform] = (),
 ) -> Opened:
     """Make *source* readable; archives go into a folder of the run.
 
-    *compression* is for layers that docker saved plain. Raises `SpecError` for what is no image
+    *compression* is for layers that docker saved plain, *platforms* a hint for a daemon. Raises `SpecError` for what is no image
     or holds several, `NotFoundError` for what is not there, and `BackendUnavailableError` for a
     daemon that does not answer.
     """
@@ -55,7 +61,9 @@ def open_source(
                 raise NotFoundError(f"there is no {reference}", hint="check its name and its tag")
             return Opened(place=RegistryPlace(client, reference.repository), digest=found.digest)
         case DaemonSource(name=name):
-            return _open_archive(_save(name, run), "", client, run, compression, str(source))
+            return _open_archive(
+                save(name, platforms, run), "", client, run, compression, str(source)
+            )
         case FileSource(path=path, image=image):
             if path.is_dir():
                 return _open_layout(path, image, client)
@@ -103,33 +111,6 @@ def _open_archive(
     return Opened(
         place=ArtifactPlace(artifact, client), digest=digest, may_be_partial=archive.is_layout
     )
-
-
-def _save(name: str, run: Run) -> Path:
-    """Have the daemon write the image, with every platform that it has, into a file of the run."""
-    from ..backends.engine.api import EngineApi
-    from ..backends.engine.endpoints import current
-
-    path = run.workdir / "saved.tar"
-    environment = run.environment
-    with (
-        EngineApi(current(environment), cancel=run.cancel, environment=environment) as api,
-        run.task(f"save {name}", f"export {name} from the docker daemon") as task,
-    ):
-        try:
-            with (
-                api.download("/images/get", params={"names": name}) as chunks,
-                path.open("xb") as file,
-            ):
-                for chunk in task.counting(chunks):
-                    file.write(chunk)
-        except NotFoundError as error:
-            raise NotFoundError(
-                f"the docker daemon has no image {name}",
-                evidence=error.evidence,
-                hint="docker image ls shows what it has",
-            ) from error
-    return path
 
 
 def whole_part(

@@ -57,7 +57,13 @@ def _push(source: Source, compression: Compression, job: Job) -> PushResult:
     from .opening import open_source, whole_part
 
     gathering = job.gathering()
-    opened = open_source(source, job.client, job.run, compression=compression)
+    opened = open_source(
+        source,
+        job.client,
+        job.run,
+        compression=compression,
+        platforms=job.options.platforms,
+    )
     digest = opened.digest
     if opened.may_be_partial:
         digest = whole_part(opened, gathering, job.run.warn, str(source))
