@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,6 +28,10 @@ _REQUEST_IDS: Final = (
     "cf-ray",
 )
 _SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "service"})
+
+_PAUSE: Final = re.compile(
+    r"(\d{1,15}(?:\.\d{1,9})?)\s*(?:s|secs?|seconds?|(m|mins?|minutes?))?", re.IGNORECASE
+)
 
 
 class FinalError(RegistryUnavailableError):
@@ -86,12 +91,15 @@ def evidence_of(answer: Answer, redact: Callable[[str], str], *, attempt: int = 
 
 
 def retry_after(answer: Answer) -> float | None:
-    """The Retry-After header in seconds (RFC 9110, 10.2.3: a number or a date)."""
+    """The Retry-After header in seconds (RFC 9110, 10.2.3: a number or a date).
+
+    Also what is written by hand: ``1.5``, ``30s``, ``2 minutes``.
+    """
     text = answer.header("retry-after").strip()
     if not text:
         return None
-    if text.isdigit():
-        return float(text)
+    if found := _PAUSE.fullmatch(text):
+        return float(found[1]) * (60.0 if found[2] else 1.0)
     try:
         until = parsedate_to_datetime(text)
         # The registry's own clock, when it tells: ours may be wrong.

@@ -212,13 +212,13 @@ class Sending:
             return True
         if offset is None:
             self._begin_again()
-            if self._refusals > 1 and not self._chunk:
-                # Its tokens live shorter than one request: a chunk is quicker.
-                self._cut(self._session)
-        elif self._reader is not None:
-            self._reader.skip(offset)
-        if offset is not None:
+        else:
             self._resumed, self._confirmed = True, offset
+            if self._reader is not None:
+                self._reader.skip(offset)
+        if self._refusals > 1 and not offset and not self._chunk:
+            # Its tokens live shorter than one request: a chunk is quicker.
+            self._cut(self._session)
         return False
 
     def _ask(self) -> int | None:
