@@ -26,7 +26,8 @@ _EARLY: Final = 300.0
 _SHARE: Final = 0.2
 _ABSENT: Final = 60.0
 _SAID: Final = 300
-_JWT: Final = re.compile(r"\beyJ[\w.=-]+")
+# JSON web tokens, and the access and refresh tokens of Google's.
+_TOKENS: Final = re.compile(r"\b(?:eyJ|ya29\.|1//)[\w./=+-]+")
 
 
 @frozen(kw_only=True)
@@ -120,8 +121,8 @@ def expiry_of(token: str) -> float | None:
 
 
 def words(text: str, *secrets: str) -> str:
-    """A server's own words, in one line and bounded, without *secrets* or any JSON web token."""
+    """A server's own words, in one line and bounded, without *secrets* or what looks like a token."""
     redact = Redactor()
     for secret in secrets:
         redact.learn(secret)
-    return _JWT.sub("***", plain(redact(text)))[:_SAID]
+    return _TOKENS.sub("***", plain(redact(text)))[:_SAID]

@@ -59,14 +59,15 @@ def managed(azure: Azure, client: str, *, probe: bool) -> Token | str:
     url = f"{endpoint.url}{'&' if '?' in endpoint.url else '?'}{urlencode(query)}"
     about = f"asking {endpoint.name} for a token"
     try:
-        answered = _ask(azure, url, about, endpoint.headers, probe=probe)
+        headers = endpoint.headers
+        answered = _ask(azure, url, about, headers, probe=probe)
         if endpoint.arc and answered.status == 401:
-            proof = {"Authorization": _arc_key(answered, about)}
-            answered = _ask(azure, url, about, {**endpoint.headers, **proof}, probe=probe)
+            headers = {**headers, "Authorization": _arc_key(answered, about)}
+            answered = _ask(azure, url, about, headers, probe=probe)
     except RegistryUnavailableError as error:
         return error.message
     if answered.status != 200:
-        return f"{endpoint.name} gives no token: {machine_said(answered)}"
+        return f"{endpoint.name} gives no token: {machine_said(answered, *headers.values())}"
     try:
         return granted(answered, about, azure.clock)
     except AuthError as error:

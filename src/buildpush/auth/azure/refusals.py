@@ -101,10 +101,10 @@ def registry_refusal(answered: Answered, host: str, source: str, *secrets: str) 
     )
 
 
-def machine_said(answered: Answered) -> str:
+def machine_said(answered: Answered, *secrets: str) -> str:
     """What the endpoint of a managed identity gives as its reason, in one line."""
     said = _read(answered.data)
-    detail = words(said.error_description) or words(said.error)
+    detail = words(said.error_description, *secrets) or words(said.error, *secrets)
     return f"HTTP {answered.status}{f': {detail}' if detail else ''}"
 
 
