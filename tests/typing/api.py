@@ -23,10 +23,14 @@ from buildpush import (
     Keychain,
     Plan,
     Platform,
+    PushResult,
     Repository,
     RunState,
     StaticKeychain,
     StepSpec,
+    assemble,
+    copy,
+    push,
 )
 from buildpush.auth.ecr import AssumedRole, AwsKeys, EcrKeychain, WebIdentity
 from buildpush.auth.ghcr import GhcrKeychain
@@ -122,3 +126,6 @@ def with_a_registry() -> tuple[str, ...]:
 
 
 assert_type(BackendCatalog.discover().load("native"), Backend)
+assert_type(push("layout", ["r.io/a:1"], auth=[keychain], platforms=["linux/amd64"]), PushResult)
+assert_type(copy("r.io/a:1", "r.io/b:1", referrers=True, cancel=CancelToken()), PushResult)
+assert_type(assemble([Path("a"), "r.io/b:1"], "r.io/c:1", attestations="drop"), PushResult)
