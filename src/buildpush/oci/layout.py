@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,6 +18,7 @@ from . import Digest
 from ._codecs import decompressed
 from ._folder import CHUNK, Layout, written
 from ._verify import VerifiedImage, verify
+from ._watched import WatchedFile, unwatched
 from .tar import END, Entry, TarError, pack, padding, read
 from .wire import MAX_MANIFEST, Descriptor
 
@@ -51,15 +53,18 @@ def put_file(archive: BinaryIO, name: str, body: BinaryIO) -> None:
     archive.write(padding(size))
 
 
-def unpack_tar(archive: Path, destination: Path) -> Layout:
+def unpack_tar(
+    archive: Path, destination: Path, *, check: Callable[[], None] = unwatched
+) -> Layout:
     """Unpack an OCI archive, plain or compressed, as the layout *destination*.
 
-    Only the names of the image-spec are taken, and only blobs that hash to their names.
+    Only the names of the image-spec are taken, and only blobs that hash to their names. *check*
+    is called between any two pieces; what it raises passes.
     Raises `SpecError` when *archive* is no OCI archive, `DigestMismatchError` for bad content.
     """
     layout = Layout(destination)
     try:
-        with archive.open("rb", buffering=0) as raw, decompressed(raw, "") as stream:
+        with WatchedFile(archive, check) as raw, decompressed(raw, "") as stream:
             for entry, body in read(stream):
                 if entry.kind == "file":
                     _unpack(layout, entry, body)

@@ -23,6 +23,7 @@ from . import Digest
 from ._codecs import compression_by_magic, decompressed
 from ._folder import CHUNK, Layout
 from ._models import SavedImageModel
+from ._watched import WatchedFile, unwatched
 from .ancient import AncientImage, names_in
 from .layer import MEDIA_TYPES, Layer, LayerWriter, open_layer
 from .layout import unpack_tar
@@ -75,9 +76,13 @@ class Archive:
     saved: tuple[SavedImage, ...] = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> Archive:
-        """Look through *path*; raises `SpecError` when it is no such archive, or damaged."""
-        with _reading(path) as entries:
+    def open(cls, path: Path, *, check: Callable[[], None] = unwatched) -> Archive:
+        """Look through *path*; raises `SpecError` when it is no such archive, or damaged.
+
+        *check* is called between any two pieces that are read, here and below; what it raises
+        passes.
+        """
+        with _reading(path, check) as entries:
             contents = _Contents.of(entries)
         files, links = contents.files, contents.links
         saved: tuple[SavedImage, ...] = ()
@@ -104,10 +109,10 @@ class Archive:
             raise SpecError(f"{self.path} is not a docker archive: it has no manifest.json")
         return evolve(self, is_layout=False, images=self.saved)
 
-    def unpack(self, destination: Path) -> Layout:
+    def unpack(self, destination: Path, *, check: Callable[[], None] = unwatched) -> Layout:
         """Make the layout *destination* of one that *is_layout*, whatever it holds."""
         with _faults(self.path):
-            return unpack_tar(self.path, destination)
+            return unpack_tar(self.path, destination, check=check)
 
     def bring(
         self,
@@ -115,12 +120,12 @@ class Archive:
         layout: Layout,
         *,
         compression: Compression = "gzip",
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = unwatched,
     ) -> Descriptor:
         """Make a manifest in *layout* for one image of docker's own form; what names it.
 
         Plain layers are compressed so that the same archive gives the same bytes on every
-        machine; compressed ones stay as they are. *check* is called now and then. Raises
+        machine; compressed ones stay as they are. Raises
         `DigestMismatchError` for content that is not what its diffID says, `NotFoundError` for
         content that is not there, `SpecError` for an archive that is damaged.
         """
@@ -162,9 +167,9 @@ def _faults(path: Path) -> Generator[None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Generator[Iterator[tuple[Entry, BinaryIO]]]:
+def _reading(path: Path, check: Callable[[], None]) -> Generator[Iterator[tuple[Entry, BinaryIO]]]:
     """The entries of an archive, compressed or not."""
-    with _faults(path), path.open("rb", buffering=0) as raw, decompressed(raw, "") as stream:
+    with _faults(path), WatchedFile(path, check) as raw, decompressed(raw, "") as stream:
         yield read(stream)
 
 
@@ -243,7 +248,7 @@ class _Bringing:
         return self._image(config, stack)
 
     def ancient(self, image: AncientImage) -> Descriptor:
-        with _reading(self.archive.path) as entries:
+        with _reading(self.archive.path, self.check) as entries:
             chain = image.chain(
                 {
                     entry.name: _bounded(entry, body, MAX_MANIFEST)
@@ -269,9 +274,8 @@ class _Bringing:
         """Read the wanted entries in the archive's order, which is not the manifest's."""
         contents: dict[str, bytes] = {}
         layers: dict[str, Layer] = {}
-        with _reading(self.archive.path) as entries:
+        with _reading(self.archive.path, self.check) as entries:
             for entry, body in entries:
-                self.check()
                 if entry.kind != "file":
                     continue
                 if entry.name in small:
@@ -289,7 +293,6 @@ class _Bringing:
                 with LayerWriter(path, compression=self.compression, strict=True) as writer:
                     writer.write(head)
                     while chunk := body.read(CHUNK):
-                        self.check()
                         writer.write(chunk)
                     layer = writer.finish()
             else:

@@ -96,11 +96,10 @@ def _open_archive(
 ) -> Opened:
     room = Path(mkdtemp(prefix="unpacked-", dir=run.workdir))
     with run.task(f"read {what}", f"read {what}"):
-        archive = Archive.open(path)
-        run.cancel.check()
+        archive = Archive.open(path, check=run.cancel.check)
         chosen = choose(archive.images, image, what)
         if chosen.digest is not None:
-            layout, digest = archive.unpack(room / "layout"), chosen.digest
+            layout, digest = archive.unpack(room / "layout", check=run.cancel.check), chosen.digest
         else:
             layout = Layout.create(room / "layout")
             brought = archive.bring(

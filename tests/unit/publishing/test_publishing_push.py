@@ -25,6 +25,7 @@ from buildpush.events import Event, TaskStarted
 from buildpush.oci import ImageReference
 from buildpush.oci.archive import write_docker_archive
 from buildpush.oci.layout import Layout, pack_tar
+from buildpush.oci.saved import Archive
 from buildpush.oci.tar import END, Entry, pack, padding
 from buildpush.oci.wire import ImageConfig, Index, Manifest, MediaType
 from buildpush.plan import LayoutArtifact
@@ -588,6 +589,47 @@ def test_a_push_can_be_cancelled(registry: LocalRegistry, layout: Layout, to: st
     with pytest.raises(StepCancelledError):
         buildpush.push(layout.path, to, on_event=lambda _: cancel.cancel(), cancel=cancel)
     assert registry.tags("acme/app") == ()
+
+
+@pytest.mark.parametrize("wrap", [bytes, gzip.compress], ids=["plain", "compressed"])
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_reading_an_archive_can_be_stopped_at_any_piece(
+    layout: Layout, tmp_path: Path, form: str, wrap: Callable[[bytes], bytes]
+) -> None:
+    """Looking through it, and bringing an image out of it."""
+    path = tmp_path / "x.tar"
+    if form == "oci":
+        random_image(layout, size=1 << 20)
+        pack_tar(layout, path)
+    else:
+        old_archive(path, {"app:1": (layer("a", b"a" * (1 << 20)),)})
+    path.write_bytes(wrap(path.read_bytes()))
+    calls = 0
+
+    def take(limit: int) -> int:
+        nonlocal calls
+        calls = 0
+
+        def check() -> None:
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                raise StepCancelledError("enough")
+
+        archive = Archive.open(path, check=check)
+        room = Layout.create(tmp_path / f"room-{limit}")
+        if archive.is_layout:
+            archive.unpack(tmp_path / f"unpacked-{limit}", check=check)
+        else:
+            archive.bring(archive.images[0], room, check=check)
+        return calls
+
+    pieces = take(1 << 30)
+
+    assert pieces > 2
+    for limit in range(pieces):
+        with pytest.raises(StepCancelledError):
+            take(limit)
 
 
 def test_an_error_in_on_event_ends_the_push(layout: Layout, to: str) -> None:
