@@ -24,6 +24,7 @@ from buildpush.auth.oidc import TokenSource
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnktc3ViamVjdCJ9.c2lnbmF0dXJlLWNhbmFyeQ"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+IAM = "https://www.googleapis.com/auth/iam"
 FORM = "application/x-www-form-urlencoded"
 AUDIENCE = (
     "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/ci"
@@ -38,7 +39,10 @@ IMPERSONATION = (
 
 @define
 class GoogleStandIn:
-    """What it takes, what it gives out, and the refusals it is told to answer with by host."""
+    """What it takes, what it gives out, and the refusals it is told to answer with by host.
+
+    *acting* says that a federated token is wanted to act as a service account, and for no more.
+    """
 
     internet: Internet
     subject: str = field(default="", repr=False)
@@ -50,6 +54,7 @@ class GoogleStandIn:
     delegates: tuple[str, ...] = ()
     lifetime: int = 3600
     seconds: int = 3599
+    acting: bool = True
     accounts: tuple[str, ...] = ("default",)
     flavor: str = "Google"
     refusals: dict[str, Answer] = field(factory=dict)
@@ -82,7 +87,7 @@ class GoogleStandIn:
         wanted = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "audience": AUDIENCE,
-            "scope": SCOPE,
+            "scope": IAM if self.acting else SCOPE,
             "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
             "subject_token": self.subject,
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",

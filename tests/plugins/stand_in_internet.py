@@ -146,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = self.connection.makefile("rb")
         self.wfile = self.connection.makefile("wb")
         self.host = host
+        self.close_connection = False  # some clients ask for tunnels by HTTP/1.0
 
     def handle(self) -> None:
         with suppress(OSError):  # the client has gone: nobody is left to be told

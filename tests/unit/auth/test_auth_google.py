@@ -166,6 +166,7 @@ def test_a_federated_identity_may_push_without_a_service_account(
     google: GoogleStandIn, internet: Internet, tmp_path: Path
 ) -> None:
     """Where the roles are its own."""
+    google.acting = False
     keychain = GoogleKeychain(
         source=workload_identity(service_account=""), environment=internet.environment(tmp_path)
     )

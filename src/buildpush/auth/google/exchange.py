@@ -26,6 +26,7 @@ from .refusals import refusal
 __all__ = ["SCOPE", "Google", "Subject", "parse_token"]
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_ACTING: Final = "https://www.googleapis.com/auth/iam"
 _METADATA: Final = "metadata.google.internal"
 _FLAVOR: Final = "Metadata-Flavor"
 _PROBE_SECONDS: Final = 3.0
@@ -53,8 +54,9 @@ class _Generated(BaseModel):
 class Subject:
     """A token of another identity provider, and how it is to be traded in.
 
-    *client* is the id and the secret of an OAuth client, both empty without one; *wanted* the
-    audience that the token should have, for messages.
+    *acting* says that what comes of it is only to act as a service account. *client* is the id
+    and the secret of an OAuth client, both empty without one; *wanted* the audience that the
+    token should have, for messages.
     """
 
     token: str = field(repr=False)
@@ -62,6 +64,7 @@ class Subject:
     audience: str
     url: str
     source: str
+    acting: bool
     client: tuple[str, str] = field(default=("", ""), repr=False)
     project: str = ""
     wanted: str = ""
@@ -95,7 +98,7 @@ class Google:
         fields = {
             "grant_type": _EXCHANGE,
             "audience": subject.audience,
-            "scope": SCOPE,
+            "scope": _ACTING if subject.acting else SCOPE,
             "requested_token_type": _ACCESS,
             "subject_token": subject.token,
             "subject_token_type": subject.kind,

@@ -119,6 +119,7 @@ class WorkloadIdentity:
                 audience=self.resource,
                 url=_STS,
                 source=type(self.token).__name__,
+                acting=bool(self.service_account),
                 wanted=wanted,
             )
         )
@@ -238,6 +239,7 @@ def _federated(google: Google, account: ExternalAccount, source: str) -> Token:
             kind=account.subject_token_type,
             audience=account.audience,
             url=account.token_url,
+            acting=bool(account.service_account_impersonation_url),
             source=where.file or f"the address in {source}",
             client=(account.client_id, account.client_secret),
             project=account.workforce_pool_user_project,
