@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -16,6 +17,7 @@ from buildpush.testing import (
     CorruptUpload,
     DropUpload,
     Fault,
+    Hang,
     LocalRegistry,
     Present,
     RateLimit,
@@ -195,10 +197,6 @@ def test_requests_in_flight_are_counted(http: httpx.Client, local_registry: Loca
 
 def test_requests_at_once_are_counted(http: httpx.Client, local_registry: LocalRegistry) -> None:
     """Also those whose answer takes its time; the peak is forgotten with the log."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from buildpush.testing import Hang
-
     faults = [local_registry.inject(Fault(Hang())) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(http.get, "/v2/") for _ in faults]
@@ -238,3 +236,19 @@ def test_the_log_may_be_short() -> None:
             http.get(path)
 
         assert [request.repository for request in registry.requests] == ["a", "b"]
+
+
+def test_a_blob_can_be_lost(http: httpx.Client, local_registry: LocalRegistry) -> None:
+    """As by a garbage collection that was too eager."""
+    digest = local_registry.add_blob("app", DATA)
+
+    assert local_registry.delete_blob("app", digest)
+    assert not local_registry.delete_blob("app", digest)
+    assert http.head(f"/v2/app/blobs/{digest}").status_code == 404
+
+
+def test_what_cannot_be_a_tag_is_not_found(http: httpx.Client) -> None:
+    """Asking for it is no mistake; putting it is."""
+    asked = http.get("/v2/app/manifests/.no"), http.delete("/v2/app/manifests/.no")
+
+    assert [answer.status_code for answer in asked] == [404, 404]

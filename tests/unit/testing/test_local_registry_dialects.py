@@ -390,22 +390,3 @@ def test_a_repository_may_have_to_exist(open_client: Opener) -> None:
         assert codes(unknown) == ["NAME_UNKNOWN"]
         assert (known.status_code, unknown.status_code, created.status_code) == (202, 404, 202)
         assert registry.repositories == ("app", "new")
-
-
-def test_what_cannot_be_a_tag_is_not_found(open_client: Opener) -> None:
-    """Asking for it is no mistake; putting it is."""
-    with LocalRegistry() as registry:
-        http = open_client(registry)
-
-        asked = http.get("/v2/app/manifests/.no"), http.delete("/v2/app/manifests/.no")
-
-        assert [answer.status_code for answer in asked] == [404, 404]
-
-
-def test_a_blob_can_be_lost(open_client: Opener, local_registry: LocalRegistry) -> None:
-    """As by a garbage collection that was too eager."""
-    digest = local_registry.add_blob("app", DATA)
-
-    assert local_registry.delete_blob("app", digest)
-    assert not local_registry.delete_blob("app", digest)
-    assert open_client(local_registry).head(f"/v2/app/blobs/{digest}").status_code == 404
