@@ -187,7 +187,8 @@ class Exchange:
         ours = self._is_ours(call)
         proof = self.authorizer.header(call.want) if ours else ""
         if ours and not proof and call.method in _WRITES:
-            self.authorizer.vouch(call.want)
+            # It may want no login; but nothing is pushed anonymously by mistake.
+            self.authorizer.credential(call.want)
         for left in reversed(range(_SENDS)):
             with ExitStack() as attempt:
                 reply = attempt.enter_context(self._once(call, proof))

@@ -139,7 +139,7 @@ class Authorizer:
             with self._lock:
                 self._resolved[key] = found
         if found is None:
-            self.vouch(want)
+            self._vouch(want)
         return found
 
     def known(self, want: Want) -> Credential | None:
@@ -149,13 +149,13 @@ class Authorizer:
         with self._lock:
             return self._resolved.get((want.repository, want.access))
 
-    def vouch(self, want: Want) -> None:
+    def _vouch(self, want: Want) -> None:
         """Raise `AuthError` when *want* is a push that no anonymous caller should make.
 
         That is one to a registry that a source of credentials is set up for, which has none for
         this repository.
         """
-        if want.access != "push" or self.known(want) is not None:
+        if want.access != "push":
             return
         expected = [step for step in self._trail(want) if step.expected]
         if not expected or any(step.outcome == "hit" for step in expected):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -59,9 +60,15 @@ def client_for(run: Run) -> Iterator[ClientFor]:
             insecure: frozenset[str] = frozenset(),
             mirrors: Mapping[str, tuple[str, ...]] | None = None,
             policy: RetryPolicy = QUICK,
+            **more: Any,
         ) -> RegistryClient:
             client = RegistryClient(
-                keychain or Chain(()), run, insecure=insecure, mirrors=mirrors or {}, policy=policy
+                keychain or Chain(()),
+                more.pop("run", run),
+                insecure=insecure,
+                mirrors=mirrors or {},
+                policy=policy,
+                **more,
             )
             return stack.enter_context(client)
 
