@@ -273,7 +273,6 @@ class DockerConfigKeychain:
             ) from error
         return Entries.parse(data, self.name)
 
-
     def _is_somebody_elses(self) -> bool:
         """Whether a place that nobody named is in a folder that we may not even look into."""
         return not self.named and not os.access(self.path.parent, os.X_OK)

@@ -166,9 +166,7 @@ def test_a_tag_that_must_not_exist_is_found_before_the_build(
     wanted = names(registry.reference("a:1"))
     other = Digest(f"sha256:{'b' * 64}")
 
-    exists = refused(
-        TagConflictError, opener(), wanted, PushPolicy(on_existing_tag="fail"), run
-    )
+    exists = refused(TagConflictError, opener(), wanted, PushPolicy(on_existing_tag="fail"), run)
     moved = refused(TagConflictError, opener(), wanted, PushPolicy(expect_current=other), run)
 
     assert isinstance(exists, TagConflictError) and isinstance(moved, TagConflictError)
