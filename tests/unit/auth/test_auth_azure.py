@@ -106,7 +106,7 @@ def test_an_entra_token_becomes_a_refresh_token_becomes_an_access_token(
     ]
 
 
-def test_a_pod_of_aks_logs_in_with_its_mounted_token(
+def test_a_pod_of_azure_logs_in_with_its_mounted_token(
     azure: AzureStandIn, internet: Internet, tmp_path: Path
 ) -> None:
     """Workload identity: the variables that its webhook sets are all there is."""
