@@ -18,6 +18,7 @@ from buildpush import (
     Credential,
     Digest,
     Event,
+    Explanation,
     FromEnv,
     ImageReference,
     Keychain,
@@ -30,8 +31,10 @@ from buildpush import (
     StepSpec,
     assemble,
     copy,
+    explain,
     push,
 )
+from buildpush.auth.catalog import KeychainCatalog
 from buildpush.auth.ecr import AssumedRole, AwsKeys, EcrKeychain, WebIdentity
 from buildpush.auth.ghcr import GhcrKeychain
 from buildpush.auth.making import RepositoryMaker
@@ -129,3 +132,6 @@ assert_type(BackendCatalog.discover().load("native"), Backend)
 assert_type(push("layout", ["r.io/a:1"], auth=[keychain], platforms=["linux/amd64"]), PushResult)
 assert_type(copy("r.io/a:1", "r.io/b:1", referrers=True, cancel=CancelToken()), PushResult)
 assert_type(assemble([Path("a"), "r.io/b:1"], "r.io/c:1", attestations="drop"), PushResult)
+assert_type(explain("ghcr.io/acme/app", "push", auth=["ecr", keychain]), Explanation)
+assert_type(KeychainCatalog.discover().load("ecr"), Keychain)
+assert_type(ImageReference.normalized("ghcr.io/Acme/App"), ImageReference)

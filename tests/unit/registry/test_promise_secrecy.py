@@ -37,8 +37,8 @@ def home_file(document: object, name: str = ".docker/config.json") -> Path:
     return path
 
 
-def signed_in(warn: Callable[[str], None] = pytest.fail) -> Keychain:
-    return ambient(Environment.current(), warn)
+def signed_in() -> Keychain:
+    return ambient(Environment.current(), pytest.fail)
 
 
 def helper(folder: Path, name: str, script: str) -> Path:
