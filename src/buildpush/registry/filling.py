@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
@@ -17,6 +17,7 @@ from ..oci.layout import Layout
 from ..oci.wire import Descriptor
 from ..runtime import Run, Task
 from .client import RegistryClient
+from .contents import Content, content
 from .images import Document, Image
 from .parallel import Siblings, each
 from .progress import SHORT, size_text, watched
@@ -24,7 +25,6 @@ from .uploads import Placed
 
 __all__ = ["Filling", "Places", "Tally", "fill_blobs", "put_documents", "tally"]
 
-_CHUNK: Final = 1 << 20
 _UNKNOWN: Final = frozenset({"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 _DIGEST: Final = re.compile(r"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})")
 
@@ -193,12 +193,17 @@ def _place(
     job.check()
     label = job.label(repository)
     near = job.places.near(blob.digest, repository) if job.places else ()
-    with job.run.task(f"push {label}{blob.digest}", _title(blob, label)) as task:
+    with (
+        job.run.task(f"push {label}{blob.digest}", _title(blob, label)) as task,
+        _content(job, image, repository, blob) as found,
+    ):
         placed = job.client.put_blob(
             repository,
             blob,
-            _opener(job, image, blob, task, siblings),
+            _opener(job, found, blob, task, siblings),
             mount_from=next(iter(near), None),
+            source=found.source,
+            prepare=found.prepare,
         )
         if placed != "uploaded":
             task.outcome = "cached"
@@ -215,46 +220,40 @@ def _place_again(
     """Send a blob although the registry said that it had it."""
     label = job.label(repository)
     name = f"push again {repository} {blob.digest}"
-    with job.run.task(name, _title(blob, label)) as task:
-        opener = _opener(job, image, blob, task, siblings)
-        job.client.put_blob(repository, blob, opener, look_first=False)
+    with (
+        job.run.task(name, _title(blob, label)) as task,
+        _content(job, image, repository, blob) as found,
+    ):
+        job.client.put_blob(
+            repository,
+            blob,
+            _opener(job, found, blob, task, siblings),
+            look_first=False,
+            source=found.source,
+            prepare=found.prepare,
+        )
 
 
 def _title(blob: Descriptor, label: str) -> str:
     return f"push {label}{str(blob.digest)[:SHORT]} ({size_text(blob.size)})"
 
 
-def _opener(
-    job: Filling, image: Image, blob: Descriptor, task: Task, siblings: Siblings
-) -> Callable[[], Iterator[bytes]]:
-    """How to read *blob* from its start: from the layout's file, else from its origin."""
+def _content(
+    job: Filling, image: Image, repository: Repository, blob: Descriptor
+) -> AbstractContextManager[Content]:
+    """From the layout's file, else from its origin."""
     origin = image.origins.get(blob.digest)
-    if job.layout.has(blob.digest):
-        read = partial(_from_file, job.layout, blob)
-    elif origin is not None:
-        read = partial(_from_registry, job.client, origin, blob)
-    else:
-        raise NotFoundError(
-            f"the layout lacks blob {blob.digest}, and nothing says where it could be had",
-            hint="build the image again",
-        )
-    return lambda: _checked(watched(read(), task, blob.size, siblings), job.check)
+    return content(job.client, job.run, job.layout, blob, origin=origin, destination=repository)
+
+
+def _opener(
+    job: Filling, found: Content, blob: Descriptor, task: Task, siblings: Siblings
+) -> Callable[[], Iterator[bytes]]:
+    """How to read *blob* from its start, as rows and siblings want it read."""
+    return lambda: _checked(watched(found.read(), task, blob.size, siblings), job.check)
 
 
 def _checked(pieces: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:
     for piece in pieces:
         check()
         yield piece
-
-
-def _from_file(layout: Layout, blob: Descriptor) -> Iterator[bytes]:
-    with layout.blob_path(blob.digest).open("rb", buffering=0) as file:
-        while piece := file.read(_CHUNK):
-            yield piece
-
-
-def _from_registry(
-    client: RegistryClient, origin: Repository, blob: Descriptor
-) -> Iterator[bytes]:
-    with ExitStack() as stack:
-        yield from stack.enter_context(client.get_blob(origin, blob))
