@@ -38,6 +38,8 @@ class PushArguments(TypedDict, total=False):
     registries: Mapping[str, _Registry]
     mirrors: Mapping[str, str | Sequence[str]]
     retries: int
+    max_connections: int
+    anonymous_fallback: bool
     on_partial: Literal["fail_fast", "continue"]
     on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"]
     expect_current: str | Digest | None
@@ -88,6 +90,8 @@ class Options(BaseModel):
     registries: Registries = {}
     mirrors: Mirrors = {}
     retries: int = Field(default=4, ge=0, le=20)
+    max_connections: int = Field(default=8, ge=1, le=256)
+    anonymous_fallback: bool = True
     on_partial: Literal["fail_fast", "continue"] = "fail_fast"
     on_existing_tag: Literal["overwrite", "fail", "skip_if_same", "skip"] = "overwrite"
     expect_current: DigestText = None
@@ -135,4 +139,6 @@ class Options(BaseModel):
             },
             mirrors=self.mirrors,
             policy=RetryPolicy(attempts=self.retries + 1),
+            connections=self.max_connections,
+            anonymous_fallback=self.anonymous_fallback,
         )
