@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Final
 
 from attrs import field, frozen
@@ -86,7 +85,7 @@ def parse_granted(token: str) -> Granted | None:
     try:
         data = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
         access = _Claims.model_validate_json(data).access
-    except (binascii.Error, ValidationError):
+    except ValueError:  # not base64, not JSON, or other claims
         return None
     if access is None:
         return None
