@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from attrs import define, field
 from stand_in_internet import Answer, Asked, Internet
@@ -55,6 +56,7 @@ class GoogleStandIn:
     lifetime: int = 3600
     seconds: int = 3599
     acting: bool = True
+    project: str = ""
     accounts: tuple[str, ...] = ("default",)
     flavor: str = "Google"
     refusals: dict[str, Answer] = field(factory=dict)
@@ -92,6 +94,8 @@ class GoogleStandIn:
             "subject_token": self.subject,
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         }
+        if self.project:
+            wanted["options"] = quote(json.dumps({"userProject": self.project}))
         must(asked.form, wanted)
         must(asked.headers.get("authorization"), basic(self.client))
         return Answer(

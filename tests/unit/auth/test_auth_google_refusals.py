@@ -8,6 +8,7 @@ from stand_in_google import (
     AUDIENCE,
     GoogleStandIn,
     authorized_user,
+    external_account,
     workload_identity,
     write,
 )
@@ -153,6 +154,42 @@ def test_a_credential_file_that_cannot_be_used_is_named(
         GoogleKeychain(environment=environment).resolve(GAR, "push")
 
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [("", "holds no token"), ("[]", "holds no token"), ('{"value": 7}', "holds no token")],
+)
+def test_a_federated_token_that_is_none_is_not_sent(
+    token: str, said: str, google: GoogleStandIn, internet: Internet, tmp_path: Path
+) -> None:
+    """The file that should hold it is named."""
+    shape = {"type": "json", "subject_token_field_name": "value"}
+    held = write(tmp_path / "token", token)
+    path = write(tmp_path / "wif.json", external_account(file=str(held), format=shape))
+    keychain = GoogleKeychain(source=KeyFile(path), environment=internet.environment(tmp_path))
+
+    with pytest.raises(AuthError, match=said) as caught:
+        keychain.resolve(GAR, "push")
+
+    assert str(held) in str(caught.value)
+    assert internet.asked == []
+
+
+def test_an_address_that_gives_no_federated_token_is_named(
+    google: GoogleStandIn, internet: Internet, tmp_path: Path
+) -> None:
+    """A job without the permission for identity tokens gets a refusal there."""
+    internet.servers["pipelines.example.com"] = lambda _: Answer(403, b"no")
+    source = external_account(url="https://pipelines.example.com/token?key=query-canary")
+    path = write(tmp_path / "wif.json", source)
+    keychain = GoogleKeychain(source=KeyFile(path), environment=internet.environment(tmp_path))
+
+    with pytest.raises(AuthError, match="HTTP 403") as caught:
+        keychain.resolve(GAR, "push")
+
+    assert "id-token: write" in caught.value.hint
+    assert "canary" not in caught.value.report()
 
 
 def test_a_credential_file_that_is_named_must_exist(internet: Internet, tmp_path: Path) -> None:
