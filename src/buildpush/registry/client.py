@@ -31,6 +31,7 @@ from ..runtime.retry import RetryPolicy
 from .blobs import ONCE, reading
 from .exchange import Call, Exchange
 from .limits import Habits
+from .listing import delete, list_tags
 from .referrers import list_referrers
 from .token import Want
 from .uploads import Placed, Upload, has_blob
@@ -234,6 +235,23 @@ class RegistryClient:
             f"writing {reference}", lambda: self._put_manifest(reference, data, media_type, digest)
         )
         return digest
+
+    def list_tags(self, repository: Repository) -> tuple[str, ...]:
+        """Every tag of *repository*, page by page, in the registry's order."""
+        return list_tags(self._exchange, repository)
+
+    def delete_manifest(self, reference: ImageReference) -> None:
+        """Delete the manifest that a digest names, and its tags with it, or one tag alone.
+
+        Raises `NotFoundError` when it is not there, and `RegistryError` when the registry
+        deletes nothing, as many do not.
+        """
+        where = f"manifests/{reference.target}"
+        delete(self._exchange, reference.repository, where, str(reference))
+
+    def delete_blob(self, repository: Repository, digest: Digest) -> None:
+        """Take a blob out of *repository*. Raises as `delete_manifest` does."""
+        delete(self._exchange, repository, f"blobs/{digest}", f"blob {digest} of {repository}")
 
     def _get_manifest(self, reference: ImageReference, access: Access) -> Fetched:
         call = self._manifest_call("GET", reference, access, "reading")

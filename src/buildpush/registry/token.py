@@ -43,18 +43,20 @@ def _wall() -> float:
 class Want:
     """What a request is for: one kind of access to one repository, perhaps reading *also*.
 
-    An *anonymous* one is made without a credential, whatever the keychain has.
+    An *anonymous* one is made without a credential, whatever the keychain has; one that
+    *deletes* asks for that permission, too.
     """
 
     repository: Repository
     access: Access
     also: Repository | None = None
     anonymous: bool = False
+    deletes: bool = False
 
     @property
     def scopes(self) -> tuple[str, ...]:
         """The scopes a token needs, one per repository; its own comes first."""
-        own = scope_of(self.repository, self.access)
+        own = scope_of(self.repository, self.access) + (",delete" if self.deletes else "")
         return (own,) if self.also is None else (own, scope_of(self.also, "pull"))
 
 
