@@ -101,7 +101,11 @@ class Guard:
         asking = getattr(info.get("return_value"), "get_extra_info", None)
         found = asking("socket") if callable(asking) else None
         if isinstance(found, socket.socket):
-            self.check(self.peers.note(self.netloc, found))
+            try:
+                self.check(self.peers.note(self.netloc, found))
+            except RegistryError:
+                found.close()  # httpcore never learns that it was opened
+                raise
 
     def check(self, reach: Reach | None) -> None:
         """Raise when *reach* is too near; what is not known passes."""
