@@ -173,7 +173,8 @@ def _summary(evidence: HttpEvidence) -> str:
 
 def _hint(status: int) -> str:
     return {
-        405: "is a repository key missing from the name, or is this not a registry?",
+        405: "is a repository key missing from the name, or is this not a registry? A proxy in"
+        " front of one must tell it X-Forwarded-Proto and the host it is known by",
         413: "a proxy in front of the registry limits the size of uploads; raise its limit",
         415: "the registry does not take this kind of manifest (Docker or OCI)",
     }.get(status, "")
