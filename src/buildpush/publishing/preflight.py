@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -124,7 +124,7 @@ def _refusal(failures: Sequence[BuildpushError]) -> BuildpushError:
 
 
 @contextmanager
-def _bounded(run: Run, seconds: float) -> Iterator[Run]:
+def _bounded(run: Run, seconds: float) -> Generator[Run]:
     """A run beside *run* that ends by itself after *seconds*, without ending *run*."""
     limit = CancelToken()
 
