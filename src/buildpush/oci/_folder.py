@@ -1,6 +1,7 @@
 """The folder of an OCI layout. Import it from `layout`.
 
-Every file appears whole or not at all: it is written aside, synced and renamed. Files are 0644
+Every file appears whole or not at all: it is written aside, synced and renamed (what was fetched
+is not synced, and fetched again when its size is wrong). Files are 0644
 and folders 0755, whatever the umask.
 """
 
@@ -133,12 +134,20 @@ class Layout:
         with source.open("rb") as content, written(target) as file:
             shutil.copyfileobj(content, file, CHUNK)
 
-    def add_stream(self, chunks: Iterable[bytes], descriptor: Descriptor) -> None:
+    def add_stream(
+        self, chunks: Iterable[bytes], descriptor: Descriptor, *, fetched: bool = False
+    ) -> None:
         """Store what *chunks* make up, if it is what *descriptor* says.
 
-        Raises `DigestMismatchError` naming the digest otherwise, and stores nothing.
+        Raises `DigestMismatchError` naming the digest otherwise, and stores nothing. What is
+        *fetched* is verified by *chunks* itself, which raise at their end, and can be had again:
+        nobody waits for the disk.
         """
         digest = descriptor.digest
+        if fetched:
+            with written(self.blob_path(digest), durable=False) as file:
+                file.writelines(chunks)
+            return
         hasher = hashlib.new(digest.algorithm)
         size = 0
         with written(self.blob_path(digest)) as file:
@@ -215,8 +224,11 @@ def _read_bounded(path: Path, limit: int) -> bytes:
 
 
 @contextmanager
-def written(path: Path) -> Generator[BinaryIO]:
-    """Yield a file that becomes *path* when the block ends well, and vanishes otherwise."""
+def written(path: Path, *, durable: bool = True) -> Generator[BinaryIO]:
+    """Yield a file that becomes *path* when the block ends well, and vanishes otherwise.
+
+    A *durable* one is on disk before it has its name, so that a power cut leaves no torn file.
+    """
     _make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=".part-", dir=path.parent)
     temporary = Path(name)
@@ -225,7 +237,8 @@ def written(path: Path) -> Generator[BinaryIO]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

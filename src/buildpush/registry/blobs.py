@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -25,6 +26,7 @@ from .token import Want
 ONCE: Final = RetryPolicy(attempts=1)
 """The patience with a mirror: there is somebody else to ask."""
 
+_RANGE: Final = re.compile(r"bytes (\d+)-")
 _HEADWAY: Final = 1 << 20
 """Bytes that make a broken connection forgiven: less would never reach the end of a layer."""
 
@@ -111,8 +113,9 @@ class _Download:
             headers={"Range": f"bytes={self.done}-"} if self.done else {},
         )
         answer = self.reply.enter_context(self.exchange.send(call))
-        if answer.status == 206 and self.done:
-            self._pieces = answer.chunks()
+        begins = _begins(answer.header("content-range")) if answer.status == 206 else 0
+        if answer.status == 206 and 0 <= begins <= self.done:
+            self._pieces = _after(answer.chunks(), self.done - begins)
         elif answer.status == 200:
             self._pieces = _after(answer.chunks(), self.done)
         else:
@@ -123,6 +126,8 @@ class _Download:
         try:
             return self._piece()
         except BuildpushError as error:
+            if self.done == self.descriptor.size and error.retryable:
+                return b""  # it broke after the last byte
             if not error.retryable or not self._forgiven():
                 raise
             first = [error]
@@ -153,6 +158,12 @@ class _Download:
                 f"{self._about}: only {self.done} of {self.descriptor.size} bytes arrived"
             )
         return piece
+
+
+def _begins(text: str) -> int:
+    """The first byte of a Content-Range (RFC 9110, 14.4), -1 for one that cannot be read."""
+    found = _RANGE.match(text)
+    return int(found[1]) if found else -1
 
 
 def _after(pieces: Iterator[bytes], skip: int) -> Iterator[bytes]:

@@ -121,7 +121,9 @@ def fill_blobs(
     job: Filling, image: Image, repository: Repository
 ) -> list[tuple[Placed, Descriptor]]:
     """Make sure that *repository* has every blob of *image*, a few at a time."""
-    return each(image.blobs, lambda blob, siblings: _place(job, image, repository, blob, siblings))
+    # The largest first: what takes longest ends earliest that way.
+    blobs = sorted(image.blobs, key=lambda blob: -blob.size)
+    return each(blobs, lambda blob, siblings: _place(job, image, repository, blob, siblings))
 
 
 def put_documents(job: Filling, image: Image, repository: Repository) -> None:

@@ -87,7 +87,8 @@ def pull(
     else:
         top, _ = resolve(client, reference, platform)
     blobs = _manifests(client, reference, layout, top)
-    missing = [blob for blob in blobs if not layout.has(blob.digest)]
+    missing = [blob for blob in blobs if not _has(layout, blob)]
+    missing.sort(key=lambda blob: -blob.size)  # what takes longest ends earliest that way
     each(
         missing,
         lambda blob, siblings: _fetch(client, reference.repository, layout, blob, run, siblings),
@@ -117,6 +118,14 @@ def _manifests(
     return list(blobs.values())
 
 
+def _has(layout: Layout, blob: Descriptor) -> bool:
+    """Whether the blob is there, whole as far as its size tells."""
+    try:
+        return layout.blob_path(blob.digest).stat().st_size == blob.size
+    except FileNotFoundError:
+        return False
+
+
 def _fetch(
     client: RegistryClient,
     repository: Repository,
@@ -130,4 +139,4 @@ def _fetch(
         run.task(f"pull {blob.digest}", title) as task,
         client.get_blob(repository, blob) as pieces,
     ):
-        layout.add_stream(watched(pieces, task, blob.size, siblings), blob)
+        layout.add_stream(watched(pieces, task, blob.size, siblings), blob, fetched=True)
