@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, Final, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import httpcore
 import httpx
@@ -78,7 +78,7 @@ class Pools(httpx.BaseTransport):
             status_code=answer.status,
             headers=answer.headers,
             stream=_Content(answer, slot),
-            extensions=cast("MutableMapping[str, Any]", answer.extensions),
+            extensions=answer.extensions,  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         )
 
     def is_direct(self, url: str) -> bool:
