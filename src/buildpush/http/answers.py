@@ -7,13 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from ..errors import HttpEvidence, RegistryUnavailableError
 from .bodies import parse_errors, plain
 
 _DETAIL: Final = 2048
 _NAME: Final = 128
+_SIGNATURE: Final = 8
 _REQUEST_IDS: Final = (
     "x-request-id",
     "x-github-request-id",
@@ -78,6 +79,7 @@ def evidence_of(answer: Answer, redact: Callable[[str], str], *, attempt: int = 
     Reads at most 64 KiB of the answer's body, and keeps at most 2 KiB of what that says.
     """
     codes, detail = parse_errors(answer.read())
+    detail = _without_signature(detail, answer.url)
     names = (plain(answer.header(name)) for name in _REQUEST_IDS)
     return HttpEvidence(
         method=answer.method,
@@ -88,6 +90,15 @@ def evidence_of(answer: Answer, redact: Callable[[str], str], *, attempt: int = 
         request_id=redact(next((name for name in names if name), ""))[:_NAME],
         attempt=attempt,
     )
+
+
+def _without_signature(text: str, url: str) -> str:
+    """*text* without the hidden values of *url*'s query: storage likes to repeat a signature."""
+    for pair in urlsplit(url).query.split("&"):
+        name, _, value = pair.partition("=")
+        if name not in _SHOWN and len(value) >= _SIGNATURE:
+            text = text.replace(value, "***").replace(unquote_plus(value), "***")
+    return text
 
 
 def retry_after(answer: Answer) -> float | None:

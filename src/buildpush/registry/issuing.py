@@ -115,7 +115,7 @@ class Issuer:
             "client_id": "buildpush",
             "scope": " ".join(application.scopes),
         }
-        body = Body.of(Form(urlencode(form).encode()), _FORM)
+        body = Body.of(Secret(urlencode(form).encode()), _FORM)
         return self._ask("POST", application.realm, application, body=body, final=final)
 
     def _logged_in(self, application: Application, *, final: bool) -> Issued | None:
@@ -150,7 +150,7 @@ class Issuer:
                 return None
             if reply.status != 200:
                 raise self._refused(reply, application)
-            return self._read(reply.read(_LIMIT), application.about)
+            return self._read(Secret(reply.read(_LIMIT)), application.about)
 
     def _refused(self, reply: Reply, application: Application) -> Exception:
         error = failure(
@@ -187,8 +187,8 @@ class Issuer:
         )
 
 
-class Form(bytes):
-    """A form with a secret in it: tracebacks that show local variables do not show it."""
+class Secret(bytes):
+    """Bytes with a secret in them: tracebacks that show local variables do not show them."""
 
     __slots__ = ()
 
