@@ -16,7 +16,8 @@ import pytest
 from attrs import evolve
 
 from buildpush.auth import Chain, Credential, Keychain, StaticKeychain
-from buildpush.errors import AuthError, NotFoundError
+from buildpush.errors import AuthError, NotFoundError, RegistryUnavailableError
+from buildpush.http.trust import Certificates
 from buildpush.oci import Digest, ImageReference, Platform, Repository
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Descriptor, Index, Manifest, MediaType, dump
@@ -229,3 +230,43 @@ def test_an_insecure_registrys_certificate_is_not_checked(
         found = client.head_manifest(reference)
 
     assert found is not None and found.digest == pushed.digest
+
+
+def test_a_registrys_own_authority_is_believed_by_its_entry(
+    run: Run, secured: Any, layout: Layout
+) -> None:
+    """No variable of the environment is needed, and nobody else is believed for it."""
+    pushed = image(layout)
+    reference = ImageReference.parse(f"{secured.host}/app:3")
+    right = StaticKeychain(prefix=secured.host, credential=login("secret"))
+    own = {secured.host: Certificates(ca=secured.authority)}
+
+    with RegistryClient(right, run, certificates=own) as client:
+        push(client, layout, pushed.digest, [reference], origins={}, run=run)
+
+    with (
+        RegistryClient(right, run) as other,
+        pytest.raises(RegistryUnavailableError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        other.get_manifest(reference)
+
+
+@pytest.mark.parametrize("secured", ["clients"], indirect=True)
+def test_a_registry_that_wants_a_clients_certificate_gets_it(
+    run: Run, secured: Any, layout: Layout
+) -> None:
+    """And says so to those who have none: the message names the setting."""
+    pushed = image(layout)
+    reference = ImageReference.parse(f"{secured.host}/app:4")
+    right = StaticKeychain(prefix=secured.host, credential=login("secret"))
+    ca = Certificates(ca=secured.authority)
+    whole = evolve(ca, certificate=secured.certificate, key=secured.key)
+
+    with RegistryClient(right, run, certificates={secured.host: whole}) as client:
+        push(client, layout, pushed.digest, [reference], origins={}, run=run)
+
+    with (
+        RegistryClient(right, run, certificates={secured.host: ca}) as bare,
+        pytest.raises(RegistryUnavailableError, match="wants to see a client certificate"),
+    ):
+        bare.get_manifest(reference)

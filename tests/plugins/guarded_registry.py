@@ -20,15 +20,22 @@ _HTPASSWD = "ci:$2y$05$aaaaaaaaaaaaaaaaaaaaaOjOHCcGZ1ZydhnG2lX11qSmiRJbsbsA.\n"
 
 @frozen(kw_only=True)
 class Secured:
-    """A docker-registry with TLS and a password."""
+    """A docker-registry with TLS and a password; *certificate* and *key* are a client's."""
 
     host: str
     authority: Path
+    certificate: Path
+    key: Path
 
 
 @pytest.fixture
-def secured(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Secured]:
-    """Its authority is known to nobody; its only user is ``ci`` with ``secret``."""
+def secured(
+    request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[str], None]
+) -> Iterator[Secured]:
+    """Its authority is known to nobody; its only user is ``ci`` with ``secret``.
+
+    With the parameter ``clients`` it lets in only clients with a certificate of that authority.
+    """
     if shutil.which("docker-registry") is None:
         missing("docker-registry (sh tests/provision.sh)")
     folder = tmp_path / "secured"
@@ -38,7 +45,16 @@ def secured(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Secured]
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    mine = authority.issue_cert("ci@example.org")
+    mine.cert_chain_pems[0].write_to_path(str(folder / "client.pem"))
+    mine.private_key_pem.write_to_path(str(folder / "client.key"))
     (folder / "htpasswd").write_text(_HTPASSWD)
+    tls: dict[str, object] = {
+        "certificate": str(folder / "cert.pem"),
+        "key": str(folder / "key.pem"),
+    }
+    if getattr(request, "param", "") == "clients":
+        tls["clientcas"] = [str(folder / "ca.pem")]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         host = f"127.0.0.1:{probe.getsockname()[1]}"
     config = {
@@ -48,10 +64,7 @@ def secured(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Secured]
             "filesystem": {"rootdirectory": str(folder / "data")},
             "delete": {"enabled": True},
         },
-        "http": {
-            "addr": host,
-            "tls": {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")},
-        },
+        "http": {"addr": host, "tls": tls},
         "auth": {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}},
     }
     (folder / "config.yml").write_text(json.dumps(config))
@@ -65,7 +78,12 @@ def secured(tmp_path: Path, missing: Callable[[str], None]) -> Iterator[Secured]
         )
     try:
         _await(process, host)
-        yield Secured(host=host, authority=folder / "ca.pem")
+        yield Secured(
+            host=host,
+            authority=folder / "ca.pem",
+            certificate=folder / "client.pem",
+            key=folder / "client.key",
+        )
     finally:
         process.terminate()
         process.wait(10)
