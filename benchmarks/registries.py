@@ -64,7 +64,7 @@ class Row:
         """The line, all of it medians."""
 
         def middle(costs: Sequence[Cost], name: str) -> float:
-            return statistics.median(getattr(cost, name) for cost in costs)
+            return statistics.median(float(getattr(cost, name)) for cost in costs)
 
         crane, call = middle(self.crane, "wall"), middle(self.ours, "inner")
         return (
