@@ -194,6 +194,8 @@ def _bake_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _step_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of a step that have an option; the names are those of ``docker build``."""
+    from .publishing import add_policy
+
     add = parser.add_argument
     add("context", metavar="CONTEXT", help="the build context: a folder")
     add("--repo", required=True, help="the repository to push to, without tag")
@@ -220,6 +222,15 @@ def _step_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-cache", action="store_true", help="execute every step anew")
     add("--pull", action="store_true", help="always look for newer base images")
     add("--no-push", action="store_true", help="build only")
+    add(
+        "--destination",
+        dest="destinations",
+        action="append",
+        metavar="REPOSITORY[:TAG]",
+        help="push there, too: every tag, or this one; may be repeated",
+    )
+    add("--skip-preflight", action="store_true", help="do not ask first whether we may push")
+    add_policy(parser)
     add(
         "--output",
         "-o",

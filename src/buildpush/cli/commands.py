@@ -8,6 +8,7 @@ import json
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..backends import BackendCatalog, Sweeping
 from ..errors import SpecError
@@ -18,6 +19,9 @@ from ..render.plain import PlainRenderer
 from ..runtime import CancelToken, Environment
 from ..spec.quantities import parse_duration
 from ..step import BuildAndPushStep
+
+if TYPE_CHECKING:
+    from ..publishing import PushResult
 
 
 def build(arguments: argparse.Namespace, cancel: CancelToken) -> None:
@@ -79,8 +83,29 @@ def demo(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 def result_to_json(result: BuildResult) -> dict[str, object]:
     """A result as JSON values: digests and references as text, sizes in bytes."""
     return {
+        **landed(result),
+        "outputs": [str(path) for path in result.outputs],
+        "backend": {"name": result.backend.backend, "version": result.backend.version},
+        "seconds": round(result.seconds, 3),
+        "warnings": list(result.warnings),
+    }
+
+
+def landed(result: BuildResult | PushResult) -> dict[str, object]:
+    """What is where now, as JSON values; sizes in bytes."""
+    return {
         "digest": str(result.digest),
         "references": [str(reference) for reference in result.references],
+        "destinations": [
+            {
+                "reference": str(one.reference),
+                "status": one.status,
+                "uploaded": one.uploaded,
+                "mounted": one.mounted,
+                "existing": one.existing,
+            }
+            for one in result.destinations
+        ],
         "images": {
             str(platform): {
                 "digest": str(image.digest),
@@ -90,10 +115,6 @@ def result_to_json(result: BuildResult) -> dict[str, object]:
             }
             for platform, image in result.images.items()
         },
-        "outputs": [str(path) for path in result.outputs],
-        "backend": {"name": result.backend.backend, "version": result.backend.version},
-        "seconds": round(result.seconds, 3),
-        "warnings": list(result.warnings),
     }
 
 
@@ -132,6 +153,14 @@ def _step(arguments: argparse.Namespace) -> BuildAndPushStep:
         "network": arguments.network,
         "timeout": arguments.timeout,
         "insecure": arguments.insecure,
+        "destinations": arguments.destinations,
+        "skip_preflight": arguments.skip_preflight,
+        "auth": arguments.auth,
+        "on_existing_tag": arguments.on_existing_tag,
+        "expect_current": arguments.expect_current,
+        "on_partial": arguments.on_partial,
+        "media_types": arguments.media_types,
+        "retries": arguments.retries,
         "build_args": pairs("--build-arg", arguments.build_args, environment),
         "labels": pairs("--label", arguments.labels),
         "annotations": pairs("--annotation", arguments.annotations),

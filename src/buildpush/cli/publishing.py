@@ -9,12 +9,12 @@ from ..publishing import PushResult, assemble
 from ..publishing import copy as copy_image
 from ..publishing import push as push_image
 from ..runtime import CancelToken
-from .commands import display, pairs, print_json
+from .commands import display, landed, pairs, print_json
 
 if TYPE_CHECKING:
     from ..publishing.options import PushArguments
 
-__all__ = ["add_commands", "copy", "index", "push", "push_result_to_json"]
+__all__ = ["add_commands", "add_policy", "copy", "index", "push", "push_result_to_json"]
 
 
 class _Commands(Protocol):
@@ -77,16 +77,22 @@ def _references(parser: argparse.ArgumentParser) -> None:
 def _shared(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--platform", dest="platforms", action="append", metavar="OS/ARCH[,…]", help="only these")
-    add("--auth", action="append", metavar="NAME", help="a keychain to ask first, such as ecr")
     add("--insecure", action="append", metavar="HOST", help="a registry to reach by plain HTTP")
+    add_policy(parser)
+    add("--timeout", help="such as 90s, 10m or 1h 30m")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Declare the options about who pushes, what exists already, and what fails."""
+    add = parser.add_argument
+    add("--auth", action="append", metavar="NAME", help="a keychain to ask first, such as ecr")
     add("--on-existing-tag", choices=("overwrite", "fail", "skip_if_same", "skip"))
     add("--expect-current", metavar="DIGEST", help="what the tags must name before they are moved")
     add("--on-partial", choices=("fail_fast", "continue"), help="when one destination fails")
     add("--media-types", choices=("keep", "auto", "docker", "oci"), help="convert manifests")
     add("--retries", type=int, help="how often to try again; 4 if not given")
-    add("--timeout", help="such as 90s, 10m or 1h 30m")
-    add("--json", action="store_true", help="print the result as JSON")
-    add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
 
 
 def push(arguments: argparse.Namespace, cancel: CancelToken) -> None:
@@ -133,27 +139,7 @@ def index(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 def push_result_to_json(result: PushResult) -> dict[str, object]:
     """A result as JSON values: digests and references as text, sizes in bytes."""
     return {
-        "digest": str(result.digest),
-        "references": [str(reference) for reference in result.references],
-        "destinations": [
-            {
-                "reference": str(one.reference),
-                "status": one.status,
-                "uploaded": one.uploaded,
-                "mounted": one.mounted,
-                "existing": one.existing,
-            }
-            for one in result.destinations
-        ],
-        "images": {
-            str(platform): {
-                "digest": str(image.digest),
-                "config": str(image.config),
-                "size": image.size,
-                "layers": image.layers,
-            }
-            for platform, image in result.images.items()
-        },
+        **landed(result),
         "seconds": round(result.seconds, 3),
         "warnings": list(result.warnings),
     }

@@ -250,6 +250,21 @@ def test_every_option_reaches_its_setting() -> None:
             "native",
             "-o",
             "type=docker,dest=x.tar",
+            "--destination",
+            "b.example/c:2",
+            "--skip-preflight",
+            "--auth",
+            "ecr",
+            "--on-existing-tag",
+            "skip",
+            "--expect-current",
+            f"sha256:{'a' * 64}",
+            "--on-partial",
+            "continue",
+            "--media-types",
+            "oci",
+            "--retries",
+            "1",
         ]
     )
 
@@ -266,6 +281,13 @@ def test_every_option_reaches_its_setting() -> None:
     assert step.outputs[0].destination == Path("x.tar")
     assert step.annotations
     assert step.add_hosts
+    assert [str(reference) for reference in step.references] == [
+        "a.example/b:latest",
+        "b.example/c:2",
+    ]
+    assert (step.skip_preflight, len(step.auth), step.retries) == (True, 1, 1)
+    assert (step.on_existing_tag, step.on_partial, step.media_types) == ("skip", "continue", "oci")
+    assert step.expect_current
 
 
 @pytest.mark.parametrize(
