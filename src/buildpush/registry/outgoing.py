@@ -1,10 +1,17 @@
-"""The bytes of a blob on their way out: hashed as they pass, the last piece kept until all is right."""
+"""The bytes of a blob on their way out: the last piece is kept until all seems right.
+
+A file is not hashed while it is sent: that would cost more than sending it, the registry hashes
+it all the same, and refuses what is not the blob. What can be seen of the file must not change
+meanwhile; what is refused is hashed then, to tell whose fault it is. Bytes that come from
+elsewhere are hashed as they pass.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from attrs import define, field
 
@@ -12,6 +19,8 @@ from ..errors import DigestMismatchError
 from ..oci.wire import Descriptor
 
 __all__ = ["Outgoing", "Reader"]
+
+_PIECE: Final = 1 << 20
 
 
 @define(eq=False, kw_only=True)
@@ -29,10 +38,12 @@ class Outgoing:
 
     def rest(self, offset: int) -> Iterator[bytes]:
         """Every byte from *offset* on; raises `DigestMismatchError` before the last piece."""
-        hashed = hashlib.new(self.descriptor.digest.algorithm)
+        looks = self._looks()
+        hashed = None if looks else hashlib.new(self.descriptor.digest.algorithm)
         seen, held = 0, b""
         for piece in self.open_body():
-            hashed.update(piece)
+            if hashed is not None:
+                hashed.update(piece)
             seen += len(piece)
             if seen <= offset:
                 continue
@@ -40,13 +51,34 @@ class Outgoing:
                 self.furthest = max(self.furthest, seen - len(piece))
                 yield held
             held = piece[max(0, offset - seen + len(piece)) :]
-        self.require(seen, hashed.hexdigest())
+        if hashed is not None:
+            self._require(seen, hashed.hexdigest())
+        elif seen != self.descriptor.size or looks != self._looks():
+            self.check()
         self.furthest = seen
         if held:
             yield held
 
-    def require(self, size: int, hexdigest: str) -> None:
-        """Raise `DigestMismatchError` unless this is what the digest names."""
+    def check(self) -> None:
+        """Hash the source, if it is a file; raises `DigestMismatchError` when it is not the blob."""
+        if self.source is None:
+            return
+        hashed = hashlib.new(self.descriptor.digest.algorithm)
+        size = 0
+        with self.source.open("rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                hashed.update(piece)
+                size += len(piece)
+        self._require(size, hashed.hexdigest())
+
+    def _looks(self) -> tuple[int, int, int] | None:
+        """What changes when somebody writes to the source."""
+        if self.source is None:
+            return None
+        found = self.source.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _require(self, size: int, hexdigest: str) -> None:
         digest = self.descriptor.digest
         if (size, hexdigest) == (self.descriptor.size, digest.hex):
             return

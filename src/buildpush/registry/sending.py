@@ -158,6 +158,7 @@ class Sending:
             self.habits.lied(self._host)
             self._anew("resumed", proof)
         if codes & _CORRUPT:
+            self.outgoing.check()
             self._anew("corrupt", proof)
             raise RegistryError(
                 f"{call.about}: the registry says twice that other bytes arrived than were sent",

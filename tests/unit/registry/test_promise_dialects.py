@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -230,24 +231,49 @@ def test_bytes_that_are_changed_each_time_are_an_error_after_the_second(
 
 
 @pytest.mark.parametrize("limit", [None, 5 << 20], ids=["in one request", "in chunks"])
-def test_a_file_that_changes_while_it_is_sent_is_named(
-    client_for: ClientFor, tmp_path: Path, limit: int | None
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_a_file_that_changed_is_named_and_never_taken_for_the_blob(
+    client_for: ClientFor, tmp_path: Path, limit: int | None, when: str
 ) -> None:
-    """Its last piece is never sent, so that no registry can take it for the blob."""
+    """One byte, since it was made or while it is sent: no registry has it in the end."""
     file = tmp_path / "layer.tar"
-    file.write_bytes(DATA[:-1] + b"?")
+    file.write_bytes(DATA if when == "while" else DATA[:-1] + b"?")
     blob = Descriptor(media_type="", digest=Digest.of(DATA), size=len(DATA))
+
+    def read() -> Iterator[bytes]:
+        yield file.read_bytes()[: 1 << 20]
+        with file.open("r+b") as changed:
+            changed.seek(-1, 2)
+            changed.write(b"?")
+        yield file.read_bytes()[1 << 20 :]
 
     with LocalRegistry(dialect=Dialect(body_limit=limit)) as registry:
         with pytest.raises(DigestMismatchError, match=str(file)):
             client_for(policy=QUICK).put_blob(
-                Repository(registry.host, "acme/app"),
-                blob,
-                lambda: iter((file.read_bytes()[: 1 << 20], file.read_bytes()[1 << 20 :])),
-                source=file,
+                Repository(registry.host, "acme/app"), blob, read, source=file
             )
 
         assert not [r for r in registry.requests if r.method == "PUT" and r.status == 201]
+
+
+def test_a_file_that_was_only_touched_while_it_is_sent_is_fine(
+    client_for: ClientFor, tmp_path: Path, local_registry: LocalRegistry
+) -> None:
+    """Its bytes are the blob's, whatever its date."""
+    file = tmp_path / "layer.tar"
+    file.write_bytes(DATA)
+    blob = Descriptor(media_type="", digest=Digest.of(DATA), size=len(DATA))
+
+    def read() -> Iterator[bytes]:
+        yield DATA[: 1 << 20]
+        os.utime(file, (1, 1))
+        yield DATA[1 << 20 :]
+
+    client_for(policy=QUICK).put_blob(
+        Repository(local_registry.host, "acme/app"), blob, read, source=file
+    )
+
+    assert local_registry.blob("acme/app", blob.digest) == DATA
 
 
 # --- too many requests ---
