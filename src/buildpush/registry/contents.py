@@ -20,7 +20,7 @@ from .client import RegistryClient
 
 __all__ = ["Content", "content"]
 
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 
 
 class Content(Protocol):
