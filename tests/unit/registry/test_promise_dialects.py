@@ -23,6 +23,7 @@ from buildpush.errors import (
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.wire import Descriptor, MediaType
 from buildpush.registry import RegistryClient
+from buildpush.registry.limits import Habits
 from buildpush.runtime import CancelToken, Run
 from buildpush.runtime.retry import RetryPolicy
 from buildpush.testing import LocalRegistry, RecordingSink
@@ -170,6 +171,20 @@ def test_a_blob_that_a_registry_is_known_to_refuse_is_not_begun(
         client_for(policy=QUICK).put_blob(Repository(host, "acme/app"), blob, lambda: iter(()))
 
     assert (caught.value.size, caught.value.limit) == (limit + 1, limit)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", False),
+        ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", False),
+        ("public.ecr.aws", False),
+        ("registry.example", True),
+    ],
+)
+def test_registries_known_to_count_wrongly_are_not_asked(host: str, asked: bool) -> None:
+    """Amazon's name the end of the first chunk for ever."""
+    assert Habits().resumes(host) is asked
 
 
 def test_three_attempts_of_the_same_length_point_to_a_proxys_timeout(

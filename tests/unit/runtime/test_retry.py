@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from buildpush.errors import (
     AuthError,
@@ -11,8 +12,8 @@ from buildpush.errors import (
     StepCancelledError,
 )
 from buildpush.events import Event, Warned
-from buildpush.runtime import CancelToken, Run
-from buildpush.runtime.retry import RetryPolicy, retrying
+from buildpush.runtime import CancelToken, Deadline, Run
+from buildpush.runtime.retry import Patience, RetryPolicy, retrying
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.001, longest_wait=0.002)
 
@@ -110,3 +111,88 @@ def test_cancelling_ends_the_waiting(tmp_path: Path) -> None:
             run=run,
             policy=RetryPolicy(first_wait=60.0),
         )
+
+
+def test_a_wait_that_the_deadline_would_end_is_not_begun(run: Run, events: list[Event]) -> None:
+    """The fault is told at once, with what to change."""
+    limited = RateLimitedError("slow down", hint="wait")
+    limited.retry_after = 60.0
+    attempts = Attempts(limited)
+
+    with Deadline(run.cancel, 10.0), pytest.raises(RateLimitedError) as caught:
+        retrying("GET x", attempts, run=run)
+
+    assert caught.value.hint.startswith("wait; there is no time left")
+    assert (attempts.calls, events) == (1, [])
+
+
+def test_a_pause_longer_than_the_policys_is_not_begun(run: Run) -> None:
+    """Nobody sits through an hour."""
+    limited = RateLimitedError("slow down")
+    limited.retry_after = 3600.0
+    attempts = Attempts(limited)
+
+    with pytest.raises(RateLimitedError):
+        retrying("GET x", attempts, run=run)
+
+    assert attempts.calls == 1
+
+
+def test_waits_double_and_are_uneven(run: Run) -> None:
+    """Half of each at least, so that many clients do not come back together."""
+    slept: list[float] = []
+    run = evolve(run, cancel=Sleepless(slept))
+    policy = RetryPolicy(attempts=6, first_wait=1.0, longest_wait=4.0)
+
+    retrying(
+        "x", Attempts(*(RegistryUnavailableError("x") for _ in range(5))), run=run, policy=policy
+    )
+
+    bounds = [1.0, 2.0, 4.0, 4.0, 4.0]
+    assert all(bound / 2 <= wait <= bound for wait, bound in zip(slept, bounds, strict=True))
+
+
+def test_too_many_requests_without_a_time_wait_longer(run: Run) -> None:
+    """Half a second would only be refused again."""
+    slept: list[float] = []
+    run = evolve(run, cancel=Sleepless(slept))
+
+    retrying("x", Attempts(RateLimitedError("x")), run=run)
+
+    assert 1.0 <= slept[0] <= 2.0
+
+
+class Sleepless(CancelToken):
+    """Notes how long it should have slept."""
+
+    def __init__(self, slept: list[float]) -> None:
+        super().__init__()
+        self.slept = slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("took", "same"),
+    [
+        ((60.0, 60.1, 59.9), 60.0),
+        ((1.0, 60.0, 60.1, 59.9), 60.0),
+        ((60.0, 60.0), None),
+        ((60.0, 30.0, 60.0), None),
+        ((0.5, 0.5, 0.5), None),
+    ],
+)
+def test_three_attempts_of_one_length_are_noticed(
+    tmp_path: Path, took: tuple[float, ...], same: float | None
+) -> None:
+    """Not two, not uneven ones, and none that fail at once."""
+    now = [0.0]
+    run = Run(workdir=tmp_path, cancel=Sleepless([]), sink=lambda _: None, clock=lambda: now[0])
+    patience = Patience(what="x", run=run, policy=RetryPolicy(attempts=9))
+
+    for seconds in took:
+        now[0] += seconds
+        patience.wait(RegistryUnavailableError("x"))
+
+    assert patience.same_time == (None if same is None else pytest.approx(same))
