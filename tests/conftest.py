@@ -9,6 +9,7 @@ import platform
 import pwd
 import shutil
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -148,6 +149,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, _homes: Iterator[Path]) 
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("BUILDPUSH_CACHE", str(home / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts that have asked nobody for a pause yet.
+
+    Ports are given out again, and made-up hosts have the same names in every test; the error that
+    tells of a pause, which pytest keeps, keeps the pause.
+    """
+    monkeypatch.setattr("buildpush.http.ceiling._SHARED", weakref.WeakValueDictionary())
 
 
 def _is_local(host: str | bytes | None) -> bool:

@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -58,8 +59,16 @@ class DockerEngine:
             connection.close()
 
     def kill(self) -> None:
-        """End the daemon without warning, as a crash would."""
-        os.kill(self.pid, signal.SIGKILL)
+        """End the daemon without warning, as a crash would, and wait until it is gone.
+
+        Until then its socket takes connections, and resets them.
+        """
+        process = os.pidfd_open(self.pid)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            select.select([process], [], [], 30)
+        finally:
+            os.close(process)
 
     @property
     def log(self) -> str:

@@ -187,9 +187,9 @@ def test_a_killed_daemon(private_dockerd: Any) -> None:
         timer.start()
         with pytest.raises(BackendUnavailableError, match=r"\(doomed\) broke off"):
             list(api.messages("GET", "/events"))
+        timer.join()
         with pytest.raises(BackendUnavailableError) as caught:
             api.version()
-    timer.join()
 
     assert "left over" in caught.value.hint
 
