@@ -23,8 +23,8 @@ from buildpush.oci import Digest, ImageReference, Platform
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import MediaType
 from buildpush.plan import Destination, LayoutArtifact, PushPolicy
-from buildpush.publishing.destinations import publish
-from buildpush.publishing.keeping import keep, kept
+from buildpush.publishing.destinations.keeping import keep, kept
+from buildpush.publishing.destinations.publishing import publish
 from buildpush.registry import RegistryClient
 from buildpush.runtime import CancelToken, Environment, Run
 from buildpush.runtime.retry import RetryPolicy

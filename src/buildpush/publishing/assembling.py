@@ -15,11 +15,11 @@ from ..runtime import CancelToken, Environment
 from .conducting import References, conduct
 from .options import Options, PushArguments
 from .results import PushResult
-from .sources import Source, read_source
+from .sources.given import Source, read_source
 
 if TYPE_CHECKING:
     from .conducting import Job
-    from .indexes import Entry
+    from .sources.indexes import Entry
 
 __all__ = ["assemble"]
 
@@ -66,8 +66,8 @@ def assemble(
 def _assemble(
     sources: Sequence[Source], job: Job, *, annotations: Mapping[str, str], keep: bool
 ) -> PushResult:
-    from .indexes import joined, without_strays
-    from .opening import open_source
+    from .sources.indexes import joined, without_strays
+    from .sources.opening import open_source
 
     gathering = job.gathering()
     entries: list[Entry] = []

@@ -23,7 +23,7 @@ from .results import PushResult, images_of
 
 if TYPE_CHECKING:
     from ..registry import RegistryClient
-    from .gathering import Gathering
+    from .sources.gathering import Gathering
 
 __all__ = ["Job", "References", "conduct"]
 
@@ -42,13 +42,13 @@ class Job:
 
     def gathering(self) -> Gathering:
         """Begin an artifact in the run's folder."""
-        from .gathering import Gathering
+        from .sources.gathering import Gathering
 
         return Gathering(layout=Layout.create(self.run.workdir / "image"), run=self.run)
 
     def publish(self, artifact: LayoutArtifact) -> PushResult:
         """Push what was gathered."""
-        from .destinations import publish
+        from .destinations.publishing import publish
 
         self.run.emit(PhaseStarted(at=self.run.now, phase=Phase.PUSH))
         done = publish(self.client, artifact, self.references, self.options.policy, self.run)

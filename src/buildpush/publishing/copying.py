@@ -11,7 +11,7 @@ from ..runtime import CancelToken, Environment
 from .conducting import References, conduct
 from .options import Options, PushArguments
 from .results import PushResult
-from .sources import Source, read_source
+from .sources.given import Source, read_source
 
 if TYPE_CHECKING:
     from .conducting import Job
@@ -45,8 +45,8 @@ def copy(
 
 
 def _copy(source: Source, job: Job, *, with_referrers: bool) -> PushResult:
-    from .opening import open_source
-    from .referrers import copy_referrers
+    from .sources.opening import open_source
+    from .sources.referrers import copy_referrers
 
     gathering = job.gathering()
     opened = open_source(source, job.client, job.run)

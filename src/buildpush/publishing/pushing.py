@@ -13,7 +13,7 @@ from ..runtime import CancelToken, Environment
 from .conducting import References, conduct
 from .options import Options, PushArguments
 from .results import PushResult
-from .sources import Source, read_source
+from .sources.given import Source, read_source
 
 if TYPE_CHECKING:
     from .conducting import Job
@@ -54,7 +54,7 @@ def push(
 
 
 def _push(source: Source, compression: Compression, job: Job) -> PushResult:
-    from .opening import open_source, whole_part
+    from .sources.opening import open_source, whole_part
 
     gathering = job.gathering()
     opened = open_source(

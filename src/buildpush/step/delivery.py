@@ -35,9 +35,9 @@ from ..plan import (
     Plan,
     PushedArtifact,
 )
-from ..publishing.destinations import publish
-from ..publishing.keeping import kept_on_failure
-from ..publishing.variants import named
+from ..publishing.destinations.keeping import kept_on_failure
+from ..publishing.destinations.publishing import publish
+from ..publishing.destinations.variants import named
 from ..registry import RegistryClient
 from ..registry.images import read_image
 from ..registry.push import read_back

@@ -14,7 +14,7 @@ from buildpush.oci import Digest, ImageReference, Platform, Repository
 from buildpush.oci.layout import Layout
 from buildpush.oci.wire import Descriptor, Index, Manifest, MediaType, dump
 from buildpush.plan import Destination, LayoutArtifact, PushPolicy
-from buildpush.publishing.destinations import publish
+from buildpush.publishing.destinations.publishing import publish
 from buildpush.registry import RegistryClient
 from buildpush.runtime import CancelToken, Environment, Run
 from buildpush.runtime.retry import RetryPolicy

@@ -26,8 +26,8 @@ from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.layout import Layout, verify
 from buildpush.oci.wire import Descriptor
 from buildpush.plan import Destination, LayoutArtifact, PushPolicy
-from buildpush.publishing.destinations import publish
-from buildpush.publishing.keeping import keep, kept, kept_on_failure
+from buildpush.publishing.destinations.keeping import keep, kept, kept_on_failure
+from buildpush.publishing.destinations.publishing import publish
 from buildpush.registry import RegistryClient
 from buildpush.runtime import Run
 from buildpush.testing import FakeBackend, Fault, LocalRegistry, Status

@@ -13,7 +13,7 @@ import pytest
 
 from buildpush.oci import Digest, Repository
 from buildpush.plan import Destination
-from buildpush.publishing.whereabouts import Whereabouts
+from buildpush.publishing.destinations.whereabouts import Whereabouts
 from buildpush.runtime import Run
 from buildpush.testing import Dialect, LocalRegistry
 

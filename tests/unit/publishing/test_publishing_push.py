@@ -226,7 +226,7 @@ def test_the_image_of_a_failed_push_is_pushed_by_its_path(
     registry: LocalRegistry, layout: Layout, to: str, tmp_path: Path
 ) -> None:
     """An error's `artifact` remembers what its layout lacks."""
-    from buildpush.publishing.keeping import keep
+    from buildpush.publishing.destinations.keeping import keep
 
     digest = random_image(layout)
     buildpush.push(layout.path, registry.reference("base:1"))

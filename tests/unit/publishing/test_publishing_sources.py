@@ -8,8 +8,8 @@ from buildpush.errors import InvalidReferenceError, SpecError
 from buildpush.oci import Digest, ImageReference
 from buildpush.oci.saved import SavedImage
 from buildpush.plan import LayoutArtifact
-from buildpush.publishing.choosing import choose
-from buildpush.publishing.sources import (
+from buildpush.publishing.sources.choosing import choose
+from buildpush.publishing.sources.given import (
     DaemonSource,
     FileSource,
     RegistrySource,

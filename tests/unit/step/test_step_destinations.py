@@ -25,7 +25,7 @@ from buildpush.plan import (
     PushedArtifact,
     PushPolicy,
 )
-from buildpush.publishing.destinations import publish
+from buildpush.publishing.destinations.publishing import publish
 from buildpush.registry import RegistryClient
 from buildpush.runtime import Run
 from buildpush.testing import Dialect, FakeBackend, LocalRegistry, random_image

@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 
 from attrs import evolve, field, frozen
 
-from ..errors import SpecError
-from ..oci import Digest, Platform
-from ..oci.wire import Descriptor, Index, MediaType, parse_manifest
+from ...errors import SpecError
+from ...oci import Digest, Platform
+from ...oci.wire import Descriptor, Index, MediaType, parse_manifest
 
 __all__ = ["Entry", "describe", "entries_of", "joined", "narrowed", "without_strays"]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
-from ..errors import NotFoundError
-from ..oci import Digest, ImageReference, Repository
-from ..oci.wire import Descriptor, Index, MediaType, dump, parse_manifest
-from ..plan import Destination
-from ..registry.referrers import referrers_tag
-from .destinations import publish
+from ...errors import NotFoundError
+from ...oci import Digest, ImageReference, Repository
+from ...oci.wire import Descriptor, Index, MediaType, dump, parse_manifest
+from ...plan import Destination
+from ...registry.referrers import referrers_tag
+from ..destinations.publishing import publish
 from .gathering import Gathering, RegistryPlace
 
 if TYPE_CHECKING:
-    from .conducting import Job
+    from ..conducting import Job
     from .gathering import Place
 
 __all__ = ["copy_referrers"]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, field
 
-from ..errors import BuildpushError, PartialPushError, RegistryError
-from ..oci import Digest, ImageReference, Repository
-from ..oci.wire import Descriptor
-from ..plan import Destination
-from ..registry.filling import tally
-from ..registry.uploads import Placed
+from ...errors import BuildpushError, PartialPushError, RegistryError
+from ...oci import Digest, ImageReference, Repository
+from ...oci.wire import Descriptor
+from ...plan import Destination
+from ...registry.filling import tally
+from ...registry.uploads import Placed
 
 __all__ = ["NotTriedError", "Outcomes"]
 

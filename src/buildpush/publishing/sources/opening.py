@@ -8,20 +8,20 @@ from tempfile import mkdtemp
 
 from attrs import evolve, frozen
 
-from ..errors import NotFoundError, SpecError
-from ..oci import Digest, Platform
-from ..oci.layout import Layout
-from ..oci.saved import Archive
-from ..oci.wire import Compression, Index, MediaType, parse_manifest
-from ..plan import LayoutArtifact
-from ..registry import RegistryClient
-from ..runtime import Run
+from ...errors import NotFoundError, SpecError
+from ...oci import Digest, Platform
+from ...oci.layout import Layout
+from ...oci.saved import Archive
+from ...oci.wire import Compression, Index, MediaType, parse_manifest
+from ...plan import LayoutArtifact
+from ...registry import RegistryClient
+from ...runtime import Run
+from ..destinations.keeping import kept
 from .choosing import choose, listed
 from .daemon import save
 from .gathering import ArtifactPlace, Gathering, Place, RegistryPlace
+from .given import DaemonSource, FileSource, RegistrySource, Source
 from .indexes import Entry
-from .keeping import kept
-from .sources import DaemonSource, FileSource, RegistrySource, Source
 
 __all__ = ["Opened", "open_source", "whole_part"]
 

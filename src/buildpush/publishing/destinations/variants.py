@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from attrs import define, field
 
-from ..errors import HttpEvidence, RegistryError, RegistryUnavailableError, SpecError
-from ..oci import Digest
-from ..plan import PushPolicy
-from ..registry.images import Image
+from ...errors import HttpEvidence, RegistryError, RegistryUnavailableError, SpecError
+from ...oci import Digest
+from ...plan import PushPolicy
+from ...registry.images import Image
 from .conversion import Family, convert, family_of
 
 __all__ = ["Variants", "named"]

@@ -13,19 +13,19 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import (
+from ...errors import (
     BuildpushError,
     InvalidReferenceError,
     PartialPushError,
     SpecError,
     StepCancelledError,
 )
-from ..oci import Digest, ImageReference, Repository
-from ..oci.layout import Layout
-from ..oci.wire import Descriptor, Manifest
-from ..plan import Destination, LayoutArtifact
-from ..runtime import Run
-from ..runtime.environment import make_private
+from ...oci import Digest, ImageReference, Repository
+from ...oci.layout import Layout
+from ...oci.wire import Descriptor, Manifest
+from ...plan import Destination, LayoutArtifact
+from ...runtime import Run
+from ...runtime.environment import make_private
 
 __all__ = ["keep", "kept", "kept_on_failure"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-from ..errors import InvalidReferenceError, SpecError
-from ..oci import ImageReference
-from ..plan import LayoutArtifact
+from ...errors import InvalidReferenceError, SpecError
+from ...oci import ImageReference
+from ...plan import LayoutArtifact
 
 __all__ = ["DaemonSource", "FileSource", "Given", "RegistrySource", "Source", "read_source"]
 

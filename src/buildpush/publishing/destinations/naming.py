@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, Literal
 
-from ..errors import (
+from ...errors import (
     AuthError,
     BuildpushError,
     HttpEvidence,
@@ -13,11 +13,11 @@ from ..errors import (
     RegistryUnavailableError,
     TagConflictError,
 )
-from ..oci import Digest, ImageReference
-from ..plan import PushPolicy
-from ..registry import RegistryClient
-from ..registry.images import Document
-from ..registry.push import by_tag
+from ...oci import Digest, ImageReference
+from ...plan import PushPolicy
+from ...registry import RegistryClient
+from ...registry.images import Document
+from ...registry.push import by_tag
 
 __all__ = ["Verdict", "judge", "look", "put_tag"]
 

@@ -12,10 +12,10 @@ from typing import Final, Literal, cast
 
 from attrs import evolve
 
-from ..errors import SpecError
-from ..oci import Digest
-from ..oci.wire import Descriptor, MediaType, parse_manifest
-from ..registry.images import Document, Image
+from ...errors import SpecError
+from ...oci import Digest
+from ...oci.wire import Descriptor, MediaType, parse_manifest
+from ...registry.images import Document, Image
 
 __all__ = ["Family", "convert", "family_of"]
 

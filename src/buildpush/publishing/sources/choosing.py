@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from ..errors import InvalidReferenceError, SpecError
-from ..oci import Digest, ImageReference
-from ..oci.saved import SavedImage, names_of
-from ..oci.wire import Descriptor
+from ...errors import InvalidReferenceError, SpecError
+from ...oci import Digest, ImageReference
+from ...oci.saved import SavedImage, names_of
+from ...oci.wire import Descriptor
 
 __all__ = ["choose", "listed"]
 

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import NotFoundError
-from ..oci import Platform
-from ..runtime import Run
+from ...errors import NotFoundError
+from ...oci import Platform
+from ...runtime import Run
 
 if TYPE_CHECKING:
-    from ..backends.engine.api import EngineApi
+    from ...backends.engine.api import EngineApi
 
 __all__ = ["save"]
 
@@ -51,8 +51,8 @@ def save(name: str, platforms: Sequence[Platform], run: Run) -> Path:
     its own only: then the one of *platforms*, or the only one there is, is saved by itself. Raises
     `NotFoundError` when it is not there, `BackendUnavailableError` when no daemon answers.
     """
-    from ..backends.engine.api import EngineApi
-    from ..backends.engine.endpoints import current
+    from ...backends.engine.api import EngineApi
+    from ...backends.engine.endpoints import current
 
     path = run.workdir / "saved.tar"
     environment = run.environment

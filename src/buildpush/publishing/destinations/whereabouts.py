@@ -18,9 +18,9 @@ from typing import Final
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import InvalidReferenceError
-from ..oci import Digest, Repository
-from ..runtime.environment import make_private
+from ...errors import InvalidReferenceError
+from ...oci import Digest, Repository
+from ...runtime.environment import make_private
 
 __all__ = ["Whereabouts"]
 

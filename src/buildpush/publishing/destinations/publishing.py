@@ -13,16 +13,16 @@ from typing import Final
 
 from attrs import frozen
 
-from ..errors import AuthError, RegistryError
-from ..oci import ImageReference, Repository
-from ..oci.layout import Layout
-from ..plan import Destination, LayoutArtifact, PushPolicy
-from ..registry import RegistryClient
-from ..registry.filling import Filling, Places, fill_blobs, put_documents
-from ..registry.images import Image, read_image
-from ..registry.parallel import Siblings, each
-from ..registry.push import pinned, read_back
-from ..runtime import Run
+from ...errors import AuthError, RegistryError
+from ...oci import ImageReference, Repository
+from ...oci.layout import Layout
+from ...plan import Destination, LayoutArtifact, PushPolicy
+from ...registry import RegistryClient
+from ...registry.filling import Filling, Places, fill_blobs, put_documents
+from ...registry.images import Image, read_image
+from ...registry.parallel import Siblings, each
+from ...registry.push import pinned, read_back
+from ...runtime import Run
 from .naming import judge, look, put_tag
 from .outcomes import NotTriedError, Outcomes
 from .variants import Variants

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from ..errors import NotFoundError, SpecError
-from ..oci import Digest, ImageReference, Platform, Repository
-from ..oci.layout import Layout
-from ..oci.wire import (
+from ...errors import NotFoundError, SpecError
+from ...oci import Digest, ImageReference, Platform, Repository
+from ...oci.layout import Layout
+from ...oci.wire import (
     MAX_CONFIG,
     Descriptor,
     Index,
@@ -23,10 +23,10 @@ from ..oci.wire import (
     parse_config,
     parse_manifest,
 )
-from ..plan import LayoutArtifact
-from ..registry import RegistryClient
-from ..registry.parallel import Siblings, each
-from ..runtime import Run
+from ...plan import LayoutArtifact
+from ...registry import RegistryClient
+from ...registry.parallel import Siblings, each
+from ...runtime import Run
 from .indexes import Entry, describe, entries_of, narrowed, without_strays
 
 __all__ = ["ArtifactPlace", "Gathering", "Place", "RegistryPlace"]

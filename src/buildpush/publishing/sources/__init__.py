@@ -1,0 +1,1 @@
+"""Where an image comes from: text made a source, the source opened, its manifests gathered."""
