@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 from aws_fixtures import KEYS, aws, clock, here
 from aws_stand_in import Clock, StandIn
+from extras import need_library
 
 from buildpush.auth.aws.calls import Aws
 from buildpush.auth.aws.places import Place
@@ -28,10 +30,10 @@ from buildpush.testing import find_secrets
 
 __all__ = ["aws", "clock", "here"]
 
-SigV4Auth = pytest.importorskip(
-    "botocore.auth", reason="botocore is not installed: nox -s interop"
-).SigV4Auth
-moto_server = pytest.importorskip("moto.server", reason="moto is not installed: nox -s interop")
+need_library("moto.server")
+need_library("botocore.auth")
+SigV4Auth = import_module("botocore.auth").SigV4Auth
+moto_server = import_module("moto.server")
 
 APP = Repository("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "acme/app")
 ROLE = "arn:aws:iam::123456789012:role/push"

@@ -1,14 +1,15 @@
-"""The clouds' own libraries, where they are installed: they and we ask in the same form.
+"""The clouds' own libraries: they and we ask in the same form.
 
-They need the extras ``gcp`` and ``azure``. The stand-ins, which refuse what is not documented,
-take the libraries' requests as they take ours: that is what tells that they are true to life.
+They come with the extras ``gcp`` and ``azure``: ``nox -s interop``. The stand-ins, which refuse
+what is not documented, take the libraries' requests as they take ours: that is what tells that
+they are true to life.
 """
 
-import importlib.util
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from extras import needs_library
 from stand_in_azure import CLIENT, REGISTRY, TENANT, AzureStandIn
 from stand_in_google import (
     ACCOUNT,
@@ -32,20 +33,8 @@ from buildpush.errors import AuthError
 GAR = Repository("europe-west1-docker.pkg.dev", "acme/images/app")
 ACR = Repository(REGISTRY, "app")
 
-
-def installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-needs_google = pytest.mark.skipif(
-    not installed("google.auth"), reason="needs google-auth (pip install 'buildpush[gcp]')"
-)
-needs_azure = pytest.mark.skipif(
-    not installed("azure.identity"), reason="needs azure-identity (pip install 'buildpush[azure]')"
-)
+needs_google = needs_library("google.auth")
+needs_azure = needs_library("azure.identity")
 
 
 def rsa_key() -> tuple[str, str]:
