@@ -2,12 +2,16 @@
 
 A client that honours HTTPS_PROXY and SSL_CERT_FILE reaches ``https://sts.googleapis.com`` as it
 would outside: it asks for a tunnel, checks a certificate for that very name, and gets an answer
-from the function that plays the server. Servers that are not played do not exist.
+from the function that plays the server. Servers that are not played do not exist. A real server
+on this machine, such as a `LocalRegistry`, is one of this Internet when its port is in `routes`.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import select
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 import trustme
@@ -61,10 +65,15 @@ Server = Callable[[Asked], Answer]
 
 
 class Internet:
-    """The servers by host. What is asked without a tunnel, at `near`, goes to the server ``near``."""
+    """The servers by host. What is asked without a tunnel, at `near`, goes to the server ``near``.
 
-    def __init__(self, folder: Path) -> None:
+    With a *password*, tunnels are for ``ci`` with that password only.
+    """
+
+    def __init__(self, folder: Path, *, password: str = "") -> None:
         self.servers: dict[str, Server] = {}
+        self.routes: dict[str, int] = {}
+        self.password = password
         self.asked: list[Asked] = []
         self._authority = trustme.CA()
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -84,7 +93,9 @@ class Internet:
     @property
     def variables(self) -> dict[str, str]:
         """What makes a client take this Internet for the real one."""
-        return {"HTTPS_PROXY": f"http://{self.near}", "SSL_CERT_FILE": str(self.certificates)}
+        login = f"ci:{quote(self.password, safe='')}@" if self.password else ""
+        proxy = f"http://{login}{self.near}"
+        return {"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(self.certificates)}
 
     def environment(self, home: Path, /, **variables: str) -> Environment:
         """An environment of nothing but *variables* in which this is the Internet."""
@@ -136,6 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         host, _, port = self.path.rpartition(":")
+        if not self._may_pass():
+            self.send_error(407)
+            return
+        if port == "443" and host in self.net.routes:
+            self._tunnel(self.net.routes[host])
+            return
         if port != "443" or host not in self.net.servers:
             self.send_error(502, "no such server")
             return
@@ -147,6 +164,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile = self.connection.makefile("wb")
         self.host = host
         self.close_connection = False  # some clients ask for tunnels by HTTP/1.0
+
+    def _may_pass(self) -> bool:
+        pair = base64.b64encode(f"ci:{self.net.password}".encode()).decode()
+        return not self.net.password or self.headers["Proxy-Authorization"] == f"Basic {pair}"
+
+    def _tunnel(self, port: int) -> None:
+        """Carry bytes to and from a server of this machine until one side has had enough."""
+        self.close_connection = True
+        with socket.create_connection(("127.0.0.1", port)) as there:
+            self.send_response(200)
+            self.end_headers()
+            other = {self.connection: there, there: self.connection}
+            while ready := select.select(list(other), [], [], self.timeout)[0]:
+                for side in ready:
+                    piece = side.recv(1 << 16)
+                    if not piece:
+                        return
+                    other[side].sendall(piece)
 
     def handle(self) -> None:
         with suppress(OSError):  # the client has gone: nobody is left to be told

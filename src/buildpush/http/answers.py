@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from ..errors import HttpEvidence, RegistryUnavailableError
+from ..runtime import Redactor
 from .bodies import parse_errors, plain
 
 _DETAIL: Final = 2048
@@ -33,6 +34,15 @@ _SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "ser
 _PAUSE: Final = re.compile(
     r"(\d{1,15}(?:\.\d{1,9})?)\s*(?:s|secs?|seconds?|(m|mins?|minutes?))?", re.IGNORECASE
 )
+
+
+class Address(str):
+    """A URL, or a part of one: its repr, which tracebacks with local variables show, is safe."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(safe_url(self))
 
 
 class FinalError(RegistryUnavailableError):
@@ -69,7 +79,8 @@ def safe_url(url: str) -> str:
         return "an address that is not a URL"
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = "&".join(f"{k}={v if k in _SHOWN else '***'}" for k, v in pairs)
-    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme else ""
+    bare = f"{origin}{parts.path}"
     return plain(f"{bare}?{query}" if query else bare)
 
 
@@ -79,26 +90,28 @@ def evidence_of(answer: Answer, redact: Callable[[str], str], *, attempt: int = 
     Reads at most 64 KiB of the answer's body, and keeps at most 2 KiB of what that says.
     """
     codes, detail = parse_errors(answer.read())
-    detail = _without_signature(detail, answer.url)
+    unsigned = _without_signature(answer.url)
     names = (plain(answer.header(name)) for name in _REQUEST_IDS)
     return HttpEvidence(
         method=answer.method,
         url=redact(safe_url(answer.url)),
         status=answer.status,
-        codes=tuple(redact(code) for code in codes),
-        detail=redact(detail).encode()[:_DETAIL].decode(errors="ignore"),
-        request_id=redact(next((name for name in names if name), ""))[:_NAME],
+        codes=tuple(redact(unsigned(code)) for code in codes),
+        detail=redact(unsigned(detail)).encode()[:_DETAIL].decode(errors="ignore"),
+        request_id=redact(unsigned(next((name for name in names if name), "")))[:_NAME],
         attempt=attempt,
     )
 
 
-def _without_signature(text: str, url: str) -> str:
-    """*text* without the hidden values of *url*'s query: storage likes to repeat a signature."""
+def _without_signature(url: str) -> Redactor:
+    """What hides the values of *url*'s query in a text: storage likes to repeat a signature."""
+    found = Redactor()
     for pair in urlsplit(url).query.split("&"):
         name, _, value = pair.partition("=")
         if name not in _SHOWN and len(value) >= _SIGNATURE:
-            text = text.replace(value, "***").replace(unquote_plus(value), "***")
-    return text
+            found.learn(value)
+            found.learn(unquote_plus(value))
+    return found
 
 
 def retry_after(answer: Answer) -> float | None:

@@ -12,10 +12,10 @@ from attrs import define, field, frozen
 
 from .._version import __version__
 from ..errors import RegistryError, RegistryUnavailableError
-from ..runtime import CancelToken, Run
+from ..runtime import CancelToken, HiddenBytes, Run
 from ..runtime.retry import RetryPolicy
 from ..runtime.sockets import Sockets, Watch
-from .answers import retry_after, safe_url
+from .answers import Address, retry_after, safe_url
 from .bodies import unpacking
 from .breaking import breaking
 from .ceiling import Ceilings
@@ -58,6 +58,26 @@ class _Stream(httpx.SyncByteStream):
             for start in range(0, len(piece), CHUNK):
                 self.cancel.check()
                 yield piece if len(piece) <= CHUNK else piece[start : start + CHUNK]
+
+
+class _Pieces(bytearray):
+    """A body on its way in."""
+
+    def __repr__(self) -> str:
+        return f"{len(self)} bytes"
+
+
+class _Request(httpx.Request):
+    """A request whose repr hides what a signed URL grants."""
+
+    def __repr__(self) -> str:
+        return f"<Request({self.method!r}, {Address(self.url)!r})>"
+
+
+def _quiet(request: httpx.Request) -> httpx.Request:
+    """*request* itself: httpx makes those that redirects ask for, of its own class."""
+    request.__class__ = _Request
+    return request
 
 
 @define(eq=False, kw_only=True)
@@ -109,17 +129,17 @@ class Reply:
             yield chunk
 
     def read(self, limit: int = SMALL) -> bytes:
-        """The body, cut off after *limit* bytes."""
+        """The body, cut off after *limit* bytes. No repr shows it: some repeat what was sent."""
         if self._body is None:
-            found = bytearray()
+            found = _Pieces()
             unpack = unpacking(self.header("content-encoding"))
             with breaking(self.method, self.url, self._cancel):
-                for chunk in self._response.iter_raw():
+                for chunk in map(HiddenBytes, self._response.iter_raw()):
                     self._cancel.check()
                     found += unpack(chunk, limit - len(found))
                     if len(found) >= limit:
                         break
-            self._body = bytes(found[:limit])
+            self._body = HiddenBytes(found[:limit])
         return self._body
 
     def settle(self) -> None:
@@ -193,6 +213,7 @@ class Transport:
         *patience* is how many seconds the answer may take instead of the policy's. Raises
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
+        url = Address(url)
         self._run.cancel.check()
         with breaking(method, url, self._run.cancel), Watch(self._sockets) as watch:
             request = self._request(method, url, headers or {}, body)
@@ -203,7 +224,7 @@ class Transport:
             response = self._follow(request, watch)
         reply = Reply(
             method=method,
-            url=str(response.request.url),
+            url=Address(response.request.url),
             status=response.status_code,
             response=response,
             cancel=self._run.cancel,
@@ -229,17 +250,22 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
     ) -> httpx.Request:
         if body is None:
-            return self._client.build_request(method, url, headers=dict(headers))
+            return _quiet(self._client.build_request(method, url, headers=dict(headers)))
         framing = {"Content-Length": str(body.size), "Content-Type": body.content_type}
-        return self._client.build_request(
-            method, url, headers={**headers, **framing}, content=_Stream(body, self._run.cancel)
+        return _quiet(
+            self._client.build_request(
+                method,
+                url,
+                headers={**headers, **framing},
+                content=_Stream(body, self._run.cancel),
+            )
         )
 
     def _guard(
         self, request: httpx.Request, sender: str, watch: Watch, *, strict: bool = False
     ) -> Guard | Watch:
         """What looks at the connections made for *request*, which *sender* named."""
-        url = str(request.url)
+        url = Address(request.url)
         if not self._pools.is_direct(url):
             return watch  # the proxy has connected, and knows whom it may connect to
         least = Reach.MACHINE
@@ -267,7 +293,7 @@ class Transport:
             if following is None or following.method != request.method or request.method == "HEAD":
                 return response
             response.close()
-            following.extensions = {**request.extensions}
+            _quiet(following).extensions = {**request.extensions}
             reason = self._trust.objection(str(following.url), str(request.url))
             if reason:
                 raise RegistryError(

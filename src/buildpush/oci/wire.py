@@ -129,16 +129,24 @@ M = TypeVar("M", bound=BaseModel)
 
 def _validate(model: type[M], data: bytes, what: str) -> M:
     """Parse JSON strictly (no NaN, no bombs) and validate it as *model*."""
+    found = _parsed(model, data)
+    if isinstance(found, str):
+        # Not raised where it was found out: those errors and frames hold the whole document.
+        raise RegistryError(f"{what}: {found}")
+    return found
+
+
+def _parsed(model: type[M], data: bytes) -> M | str:
+    """The value, or what is wrong."""
     try:
         tree: object = json.loads(data, parse_constant=_not_json)
         return model.model_validate(tree, strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         place = ".".join(_shown(str(part)) for part in first["loc"]) or "the document"
-        raise RegistryError(f"{what}: {place}: {first['msg']}") from None
+        return f"{place}: {first['msg']}"
     except (ValueError, RecursionError):
-        # `from None`: the decoder's error carries the whole document.
-        raise RegistryError(f"{what}: is not JSON") from None
+        return "is not JSON"
 
 
 def _not_json(_: str) -> object:

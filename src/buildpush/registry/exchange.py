@@ -19,7 +19,7 @@ from ..errors import (
     NotFoundError,
     RegistryUnavailableError,
 )
-from ..http.answers import BrokenOffError
+from ..http.answers import Address, BrokenOffError
 from ..http.bodies import parse_errors
 from ..http.trust import Trust, same_origin
 from ..oci import Repository
@@ -55,7 +55,7 @@ class Call:
     """
 
     method: str
-    where: str
+    where: str = field(converter=Address)
     want: Want
     about: str
     headers: Mapping[str, str] = field(factory=_no_headers)
@@ -248,7 +248,8 @@ class Exchange:
                 raise
             broken = error
         try:
-            with self._wire(call, f"https{url.removeprefix('http')}", call.headers) as reply:
+            secure = Address(f"https{url.removeprefix('http')}")
+            with self._wire(call, secure, call.headers) as reply:
                 self.endpoints.settle(host, "https")
                 yield reply
                 return
@@ -281,7 +282,8 @@ class Exchange:
         if "://" in call.where:
             return call.where
         repository = call.want.repository
-        return f"{self.endpoints.base(repository.host)}/v2/{repository.path}/{call.where}"
+        base = self.endpoints.base(repository.host)
+        return Address(f"{base}/v2/{repository.path}/{call.where}")
 
     def _is_ours(self, call: Call) -> bool:
         """Whether the registry itself is asked: credentials go nowhere else."""

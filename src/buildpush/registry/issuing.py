@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from ..auth import Access, Credential
 from ..errors import AuthError, RegistryError
 from ..oci import Repository
-from ..runtime import Hidden, Run
+from ..runtime import Hidden, HiddenBytes, Run
 from .bodies import Granted, parse_grant, parse_granted
 from .failures import Asked, failure
 
@@ -115,7 +115,7 @@ class Issuer:
             "client_id": "buildpush",
             "scope": " ".join(application.scopes),
         }
-        body = Body.of(Secret(urlencode(form).encode()), _FORM)
+        body = Body.of(HiddenBytes(urlencode(form).encode()), _FORM)
         return self._ask("POST", application.realm, application, body=body, final=final)
 
     def _logged_in(self, application: Application, *, final: bool) -> Issued | None:
@@ -150,7 +150,7 @@ class Issuer:
                 return None
             if reply.status != 200:
                 raise self._refused(reply, application)
-            return self._read(Secret(reply.read(_LIMIT)), application.about)
+            return self._read(reply.read(_LIMIT), application.about)
 
     def _refused(self, reply: Reply, application: Application) -> Exception:
         error = failure(
@@ -185,15 +185,6 @@ class Issuer:
             seconds=grant.seconds if grant.seconds > 0 else _DEFAULT_SECONDS,
             granted=parse_granted(grant.token),
         )
-
-
-class Secret(bytes):
-    """Bytes with a secret in them: tracebacks that show local variables do not show them."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "b'***'"
 
 
 def basic(credential: Credential) -> str:

@@ -23,7 +23,7 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from ..http.answers import evidence_of, safe_url
+from ..http.answers import Address, evidence_of, safe_url
 from ..runtime.retry import Patience
 from .exchange import Call, Exchange, ProofRenewedError
 from .limits import Habits, chunk_size
@@ -46,7 +46,7 @@ _OUT_OF_STEP: Final = frozenset({"RANGE_INVALID", "SIZE_INVALID", "DIGEST_INVALI
 class Session:
     """An upload that the registry has begun: where to send bytes, and its least chunk in bytes."""
 
-    location: str
+    location: str = field(converter=Address)
     minimum: int = 0
 
 
@@ -302,18 +302,12 @@ class Sending:
 
 def begun(exchange: Exchange, call: Call, reply: Reply) -> Session:
     """Where *reply* wants bytes sent: the registry's own words, not one byte of them changed."""
-    location, about = reply.header("location"), call.about
-    if not location:
+    about = call.about
+    if not reply.header("location"):
         raise RegistryError(f"{about}: the registry began an upload, but says not where")
-    here = urlsplit(exchange.endpoints.base(call.want.repository.host))
-    try:
-        url = urljoin(reply.url, location)
-        there = urlsplit(url)
-    except ValueError as error:
-        raise RegistryError(f"{about}: its Location is not a URL: {error}") from error
-    if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
-        # A registry behind a TLS proxy that does not know it: plain HTTP is never what it has.
-        url = f"https{url.removeprefix('http')}"
+    url = _joined(reply, exchange.endpoints.base(call.want.repository.host))
+    if not url:
+        raise RegistryError(f"{about}: its Location is not a URL")
     reason = exchange.trust.objection(url, reply.url)
     if reason:
         raise RegistryError(
@@ -323,3 +317,16 @@ def begun(exchange: Exchange, call: Call, reply: Reply) -> Session:
         )
     minimum = reply.header("oci-chunk-min-length")
     return Session(location=url, minimum=int(minimum) if minimum.isdigit() else 0)
+
+
+def _joined(reply: Reply, base: str) -> str:
+    """Where *reply*, of the registry at *base*, points to; empty when that is no URL."""
+    try:
+        url = urljoin(reply.url, reply.header("location"))
+        here, there = urlsplit(base), urlsplit(url)
+    except ValueError:
+        return ""
+    if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
+        # A registry behind a TLS proxy that does not know it: plain HTTP is never what it has.
+        url = f"https{url.removeprefix('http')}"
+    return Address(url)

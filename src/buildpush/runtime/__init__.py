@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -29,10 +30,21 @@ from ..events import (
 )
 from .environment import Environment
 
-__all__ = ["CancelToken", "Deadline", "Environment", "Hidden", "Redactor", "Run", "Task"]
+__all__ = [
+    "CancelToken",
+    "Deadline",
+    "Environment",
+    "Hidden",
+    "HiddenBytes",
+    "Redactor",
+    "Run",
+    "Task",
+]
 
 _PROGRESS_SECONDS = 0.1
 _SHORTEST_SECRET = 4
+_SHORTEST_CORE = 10
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 @define(eq=False)
@@ -138,6 +150,15 @@ class Hidden(str):
         return "'***'"
 
 
+class HiddenBytes(bytes):
+    """Bytes that are, or may hold, a secret: their repr hides them, as that of `Hidden` does."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
 @define(eq=False)
 class Redactor:
     """Knows every secret of one run; whatever leaves the run as text goes through it.
@@ -150,9 +171,15 @@ class Redactor:
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
 
     def learn(self, secret: str) -> None:
-        """Remember *secret*, each of its lines, and its base64 and URL-encoded forms."""
-        found = {secret, *secret.splitlines()}
-        found |= {base64.b64encode(s.encode()).decode() for s in found}
+        """Remember *secret*, each of its lines, and how these are written elsewhere.
+
+        In base64, also within a text that quotes them; in URLs, JSON and HTML.
+        """
+        lines = {secret, *secret.splitlines()}
+        found = lines | {base64.b64encode(s.encode()).decode() for s in lines}
+        found |= {core for s in lines for core in _cores(s) if len(core) >= _SHORTEST_CORE}
+        found |= {json.dumps(s, ensure_ascii=a)[1:-1] for s in lines for a in (True, False)}
+        found |= {s.translate(_HTML) for s in lines}
         found |= {s.rstrip("=") for s in found} | {quote(s, safe="") for s in found}
         kept = {s for s in found if len(s.strip()) >= _SHORTEST_SECRET}
         with self._lock:
@@ -177,6 +204,16 @@ class Redactor:
                 return evolve(event, message=self(message))
             case PhaseStarted() | TaskProgress() | TaskFinished():
                 return event
+
+
+def _cores(secret: str) -> Iterator[str]:
+    """The characters that stand for *secret* in base64 whatever precedes and follows it."""
+    data = secret.encode()
+    for before in range(3):
+        padded = b"\0" * before + data
+        first, end = -(-before * 8 // 6), len(padded) * 8 // 6
+        for encode in (base64.standard_b64encode, base64.urlsafe_b64encode):
+            yield encode(padded)[first:end].decode()
 
 
 @frozen(kw_only=True, eq=False)
