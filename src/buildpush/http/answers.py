@@ -31,6 +31,7 @@ _REQUEST_IDS: Final = (
 )
 _SHOWN: Final = frozenset({"digest", "from", "last", "mount", "n", "scope", "service"})
 
+_NUMBER: Final = re.compile("[0-9]{1,18}")
 _PAUSE: Final = re.compile(
     r"(\d{1,15}(?:\.\d{1,9})?)\s*(?:s|secs?|seconds?|(m|mins?|minutes?))?", re.IGNORECASE
 )
@@ -114,6 +115,20 @@ def _without_signature(url: str) -> Redactor:
     return found
 
 
+def number_of(text: str) -> int | None:
+    """The number that a header is; None for what is none, also when Python would read it as one."""
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def moment_of(text: str) -> datetime | None:
+    """The moment of a date header (RFC 9110, 5.6.7), in UTC when it names no zone; None without one."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def retry_after(answer: Answer) -> float | None:
     """The Retry-After header in seconds (RFC 9110, 10.2.3: a number or a date).
 
@@ -124,11 +139,7 @@ def retry_after(answer: Answer) -> float | None:
         return None
     if found := _PAUSE.fullmatch(text):
         return float(found[1]) * (60.0 if found[2] else 1.0)
-    try:
-        until = parsedate_to_datetime(text)
-        # The registry's own clock, when it tells: ours may be wrong.
-        told = answer.header("date")
-        now = parsedate_to_datetime(told) if told else datetime.now(UTC)
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    # The registry's own clock, when it tells: ours may be wrong.
+    told = answer.header("date")
+    until, now = moment_of(text), moment_of(told) if told else datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds()) if until and now else None

@@ -38,7 +38,7 @@ def breaking(method: str, url: str, cancel: CancelToken) -> Generator[None]:
     """Turn the wire's errors into ours; a cancelled run raises its reason instead."""
     try:
         yield
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # names that no DNS could have
         cancel.check()
         raise RegistryError(f"{safe_url(url)} cannot be asked, it is no URL: {error}") from error
     except _WIRE as error:
@@ -58,7 +58,7 @@ def _bare(error: BaseException) -> BaseException:
 def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableError:
     """The error for a request whose wire broke, with its address in safe words."""
     parts = urlsplit(url)
-    place = parts.netloc
+    place = parts.netloc.rpartition("@")[2]
     if not re.search(r":\d+$", place):
         place += ":443" if parts.scheme == "https" else ":80"
     match error:

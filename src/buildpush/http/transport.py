@@ -15,14 +15,14 @@ from ..errors import RegistryError, RegistryUnavailableError
 from ..runtime import CancelToken, HiddenBytes, Run
 from ..runtime.retry import RetryPolicy
 from ..runtime.sockets import Sockets, Watch
-from .answers import Address, retry_after, safe_url
+from .answers import Address, number_of, retry_after, safe_url
 from .bodies import unpacking
 from .breaking import breaking
 from .ceiling import Ceilings
 from .discretion import Discretion
 from .pools import READ, Pools
 from .reach import Guard, Peers, Reach, reach_of
-from .trust import Trust
+from .trust import Trust, same_origin
 
 CHUNK: Final = 1 << 20
 """Bytes handed to httpx at once, so that a cancel is noticed between them."""
@@ -108,9 +108,11 @@ class Reply:
                 self._cancel.check()
                 yield chunk
                 done = self._response.num_bytes_downloaded
-                length = self.header("content-length")
-                if length.isdigit() and int(length) - done > _LARGE:
-                    yield from self._rest(int(length) - done)
+                # Chunks count whatever else is said (RFC 9112, 6.3); only the parser knows them.
+                framed = bool(self.header("transfer-encoding"))
+                left = 0 if framed else (number_of(self.header("content-length")) or 0) - done
+                if left > _LARGE:
+                    yield from self._rest(left)
                     return
 
     def _rest(self, left: int) -> Iterator[bytes]:
@@ -144,8 +146,8 @@ class Reply:
 
     def settle(self) -> None:
         """Read what little is left, so that the connection can be used again."""
-        length = self.header("content-length")
-        small = self.method == "HEAD" or (length.isdigit() and int(length) <= SMALL)
+        length = number_of(self.header("content-length"))
+        small = self.method == "HEAD" or (length is not None and length <= SMALL)
         if small and not self._response.is_stream_consumed:
             with suppress(RegistryUnavailableError):
                 self.read()
@@ -209,19 +211,20 @@ class Transport:
 
         *behalf* is the host whose certificates count, the URL's own when it is empty. *sender*
         is the ``host:port`` that named the URL, if one did: it cannot name one that is nearer to
-        us than itself, except, unless *strict*, in a private network by a name that TLS proves.
+        us than itself, except, unless *strict*, in a private network by a name that TLS proves. A
+        *strict* request's body, which holds a credential, is redirected to no other server.
         *patience* is how many seconds the answer may take instead of the policy's. Raises
         `RegistryUnavailableError` when there is no answer, or the run's reason when cancelled.
         """
         url = Address(url)
         self._run.cancel.check()
-        with breaking(method, url, self._run.cancel), Watch(self._sockets) as watch:
-            request = self._request(method, url, headers or {}, body)
+        with Watch(self._sockets) as watch:
+            with breaking(method, url, self._run.cancel):
+                request = self._request(method, url, headers or {}, body)
             request.extensions["behalf"] = behalf
-            request.extensions["trace"] = self._guard(request, sender, watch, strict=strict)
             if patience is not None:
                 request.extensions["timeout"] = self._times(patience).as_dict()
-            response = self._follow(request, watch)
+            response = self._follow(request, sender, watch, strict=strict)
         reply = Reply(
             method=method,
             url=Address(response.request.url),
@@ -229,8 +232,8 @@ class Transport:
             response=response,
             cancel=self._run.cancel,
         )
-        self._heed(reply, response.request.url.netloc.decode("ascii"))
         try:
+            self._heed(reply, response.request.url.netloc.decode("ascii"))
             yield reply
             reply.settle()
         finally:
@@ -262,7 +265,7 @@ class Transport:
         )
 
     def _guard(
-        self, request: httpx.Request, sender: str, watch: Watch, *, strict: bool = False
+        self, request: httpx.Request, sender: str, watch: Watch, *, strict: bool
     ) -> Guard | Watch:
         """What looks at the connections made for *request*, which *sender* named."""
         url = Address(request.url)
@@ -282,11 +285,16 @@ class Transport:
         guard.check(self._peers.of(guard.netloc))
         return guard
 
-    def _follow(self, request: httpx.Request, watch: Watch) -> httpx.Response:
+    def _follow(
+        self, request: httpx.Request, sender: str, watch: Watch, *, strict: bool
+    ) -> httpx.Response:
         """Send *request* and what it is redirected to; credentials stay with their origin."""
         for _ in range(_REDIRECTS):
-            with self._discretion:
-                response = self._client.send(request, stream=True, follow_redirects=False)
+            here = Address(request.url)
+            with breaking(request.method, here, self._run.cancel):
+                request.extensions["trace"] = self._guard(request, sender, watch, strict=strict)
+                with self._discretion:
+                    response = self._client.send(request, stream=True, follow_redirects=False)
             following = response.next_request
             # A HEAD's redirect goes to storage, which signs its URLs for GET only: that it
             # exists is the answer.
@@ -294,14 +302,16 @@ class Transport:
                 return response
             response.close()
             _quiet(following).extensions = {**request.extensions}
-            reason = self._trust.objection(str(following.url), str(request.url))
+            there = Address(following.url)
+            reason = self._trust.objection(there, here)
+            if strict and request.method == "POST" and not same_origin(there, here):
+                reason = "which would carry a credential to another server"
             if reason:
                 raise RegistryError(
-                    f"{request.url.host} redirects to {safe_url(str(following.url))}, {reason}",
+                    f"{request.url.host} redirects to {safe_url(there)}, {reason}",
                     hint="list that host as insecure, if it may be trusted",
                 )
             sender = request.url.netloc.decode("ascii")
-            following.extensions["trace"] = self._guard(following, sender, watch)
             request = following
         raise RegistryError(
             f"{safe_url(str(request.url))} is redirected more than {_REDIRECTS} times"

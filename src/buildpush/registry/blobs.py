@@ -26,7 +26,7 @@ from .token import Want
 ONCE: Final = RetryPolicy(attempts=1)
 """The patience with a mirror: there is somebody else to ask."""
 
-_RANGE: Final = re.compile(r"bytes (\d+)-")
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-")
 _HEADWAY: Final = 1 << 20
 """Bytes that make a broken connection forgiven: less would never reach the end of a layer."""
 

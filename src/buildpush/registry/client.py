@@ -23,6 +23,7 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
+from ..http.answers import number_of
 from ..http.trust import Certificates, Trust
 from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import MAX_MANIFEST, Descriptor, MediaType, parse_manifest
@@ -261,7 +262,7 @@ class RegistryClient:
             served = reply.header("content-type")
             promised = reply.header("docker-content-digest")
             data = reply.read(MAX_MANIFEST + 1)
-            _complete(call, reply.header("content-length"), data)
+            _complete(call, number_of(reply.header("content-length")), data)
         if len(data) > MAX_MANIFEST:
             raise RegistryError(f"{call.about}: it is larger than {MAX_MANIFEST >> 20} MiB")
         digest = reference.digest or _promised(call, promised) or Digest.of(data)
@@ -280,12 +281,12 @@ class RegistryClient:
     def _head_manifest(self, reference: ImageReference, access: Access) -> Descriptor:
         call = self._manifest_call("HEAD", reference, access, "looking up")
         with self._exchange.send(call) as reply:
-            length = reply.header("content-length")
+            length = number_of(reply.header("content-length"))
             media_type = reply.header("content-type").partition(";")[0].strip()
             digest = _promised(call, reply.header("docker-content-digest"))
-            if reply.status == 200 and digest is not None and length.isdigit():
-                return Descriptor(media_type=media_type, digest=digest, size=int(length))
-            if reply.status not in (200, 405):
+            if reply.status == 200 and digest is not None and length is not None:
+                return Descriptor(media_type=media_type, digest=digest, size=length)
+            if not 200 <= reply.status < 400 and reply.status != 405:
                 raise self._exchange.failure(call, reply)
         return self._get_manifest(reference, access).descriptor
 
@@ -343,8 +344,8 @@ class RegistryClient:
         return attempt(repository, self._policy)
 
 
-def _complete(call: Call, length: str, data: bytes) -> None:
-    if call.method == "GET" and length.isdigit() and len(data) < min(int(length), MAX_MANIFEST):
+def _complete(call: Call, length: int | None, data: bytes) -> None:
+    if length is not None and len(data) < min(length, MAX_MANIFEST):
         raise RegistryUnavailableError(f"{call.about}: only {len(data)} of {length} bytes arrived")
 
 

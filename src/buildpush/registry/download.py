@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -18,7 +16,7 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from ..http.answers import evidence_of, safe_url
+from ..http.answers import evidence_of, moment_of, number_of, safe_url
 from ..http.trust import Trust
 from ..oci import Digest
 from ..runtime import Run
@@ -118,13 +116,14 @@ def _save(reply: Reply, url: str, destination: Path, limit: int) -> Downloaded:
                 raise RegistryError(f"{safe_url(url)} holds more than {limit} bytes")
             hasher.update(chunk)
             stream.write(chunk)
-    length = reply.header("content-length")
-    if length.isdigit() and int(length) != size:
+    length = number_of(reply.header("content-length"))
+    if length is not None and length != size:
         raise RegistryUnavailableError(f"{safe_url(url)} broke off after {size} bytes")
+    modified = moment_of(reply.header("last-modified"))
     return Downloaded(
         digest=Digest(f"sha256:{hasher.hexdigest()}"),
         size=size,
-        modified=_modified(reply.header("last-modified")),
+        modified=int(modified.timestamp()) if modified is not None else None,
         etag=reply.header("etag"),
     )
 
@@ -132,14 +131,6 @@ def _save(reply: Reply, url: str, destination: Path, limit: int) -> Downloaded:
 def _digest_of(path: Path, algorithm: str) -> Digest:
     with path.open("rb") as stream:
         return Digest(f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}")
-
-
-def _modified(text: str) -> int | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _failure(reply: Reply, url: str, run: Run) -> BuildpushError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,7 +19,10 @@ from ..oci import Repository
 from .exchange import Call, Exchange
 from .token import Want
 
-__all__ = ["delete", "list_tags"]
+if TYPE_CHECKING:
+    from ..http.transport import Reply
+
+__all__ = ["delete", "list_tags", "next_page"]
 
 _PAGE: Final = 1000
 _MOST_PAGES: Final = 10_000
@@ -65,20 +68,32 @@ def _page(exchange: Exchange, repository: Repository, where: str) -> tuple[tuple
     with exchange.send(call) as reply:
         if reply.status != 200:
             raise exchange.failure(call, reply)
-        link = _NEXT.search(reply.header("link"))
-        here, data = reply.url, reply.read(_LIMIT)
+        following = next_page(exchange, call, reply)
+        data = reply.read(_LIMIT)
     try:
         tags = _Tags.model_validate_json(data).tags or ()
     except ValidationError as error:
         raise RegistryError(f"{call.about}: the answer is no list of tags") from error
+    return tags, following
+
+
+def next_page(exchange: Exchange, call: Call, reply: Reply) -> str:
+    """Where *reply* says that the list goes on (RFC 8288), empty after the last page.
+
+    Raises `RegistryError` for a page that is not the registry's own.
+    """
+    link = _NEXT.search(reply.header("link"))
     if link is None:
-        return tags, ""
-    following = urljoin(here, link[1])
-    if not same_origin(following, exchange.endpoints.base(repository.host)):
+        return ""
+    try:
+        following: str = urljoin(reply.url, link[1])
+    except ValueError as error:
+        raise RegistryError(f"{call.about}: its next page is not a URL") from error
+    if not same_origin(following, exchange.endpoints.base(call.want.repository.host)):
         raise RegistryError(
             f"{call.about}: the next page is at {safe_url(following)}, somewhere else"
         )
-    return tags, following
+    return following
 
 
 def delete(exchange: Exchange, repository: Repository, where: str, what: str) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Final
-from urllib.parse import urljoin
 
 from ..errors import NotFoundError, RegistryError
-from ..http.trust import same_origin
 from ..oci import Digest, ImageReference, Repository
 from ..oci.wire import MAX_MANIFEST, Descriptor, Index, MediaType, parse_manifest
 from .exchange import Call, Exchange
+from .listing import next_page
 from .token import Want
 
 __all__ = ["list_referrers", "referrers_tag"]
@@ -73,17 +72,11 @@ def _page(
         if reply.status != 200:
             raise exchange.failure(call, reply)
         data = reply.read(MAX_MANIFEST + 1)
-        link = reply.header("link")
-        base = reply.url
+        following = next_page(exchange, call, reply)
     if len(data) > MAX_MANIFEST:
         raise RegistryError(f"{call.about}: it is larger than {MAX_MANIFEST >> 20} MiB")
     document = parse_manifest(data, MediaType.OCI_INDEX)
     assert isinstance(document, Index)
-    if 'rel="next"' not in link or not link.startswith("<"):
-        return document, ""
-    following = urljoin(base, link[1:].partition(">")[0])
-    if not same_origin(following, base):
-        raise RegistryError(f"{call.about}: the registry names a next page elsewhere")
     return document, following
 
 

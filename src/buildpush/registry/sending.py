@@ -23,7 +23,7 @@ from ..errors import (
     RegistryError,
     RegistryUnavailableError,
 )
-from ..http.answers import Address, evidence_of, safe_url
+from ..http.answers import Address, evidence_of, number_of, safe_url
 from ..runtime.retry import Patience
 from .exchange import Call, Exchange, ProofRenewedError
 from .limits import Habits, chunk_size
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sending", "Session", "begun"]
 
-_RANGE: Final = re.compile(r"(?:bytes[= ])?0-(\d+)")
+_RANGE: Final = re.compile(r"(?:bytes[= ])?0-([0-9]{1,18})")
 _CORRUPT: Final = frozenset({"DIGEST_INVALID"})
 _GONE: Final = frozenset({"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"})
 _OUT_OF_STEP: Final = frozenset({"RANGE_INVALID", "SIZE_INVALID", "DIGEST_INVALID"}) | _GONE
@@ -315,8 +315,8 @@ def begun(exchange: Exchange, call: Call, reply: Reply) -> Session:
             hint="the registry, or its proxy, should be told the address it is known by"
             " (X-Forwarded-Proto: https)",
         )
-    minimum = reply.header("oci-chunk-min-length")
-    return Session(location=url, minimum=int(minimum) if minimum.isdigit() else 0)
+    minimum = number_of(reply.header("oci-chunk-min-length"))
+    return Session(location=url, minimum=minimum or 0)
 
 
 def _joined(reply: Reply, base: str) -> str:

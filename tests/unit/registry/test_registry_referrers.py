@@ -57,7 +57,7 @@ def test_every_page_is_read(client: RegistryClient, ref: Callable[[str], ImageRe
 @pytest.mark.parametrize(
     ("link", "message"),
     [
-        (lambda path: '<http://localhost:1/x>; rel="next"', "next page elsewhere"),
+        (lambda path: '<http://localhost:1/x>; rel="next"', "somewhere else"),
         (lambda path: f'<{path}>; rel="next"', "does not end"),
     ],
 )
