@@ -20,13 +20,14 @@ from aws_fixtures import KEYS, aws, clock, here
 from aws_stand_in import Clock, StandIn
 from extras import need_library
 
+from buildpush import BuildAndPushStep
 from buildpush.auth.aws.calls import Aws
 from buildpush.auth.aws.places import Place
 from buildpush.auth.ecr import AssumedRole, EcrKeychain, NewRepository, ProfileKeys, WebIdentity
 from buildpush.errors import AuthError
 from buildpush.oci import Repository
 from buildpush.runtime import Environment
-from buildpush.testing import find_secrets
+from buildpush.testing import LocalRegistry, find_secrets
 
 __all__ = ["aws", "clock", "here"]
 
@@ -105,6 +106,36 @@ def test_moto_makes_a_repository_once(moto: str, here: Environment) -> None:
 
     assert first.ensure_repository(APP) is True
     assert second.ensure_repository(APP) is False
+
+
+class Linked(EcrKeychain):
+    """What moto has made exists in *registry*, too."""
+
+    registry: LocalRegistry
+
+    def ensure_repository(self, repository: Repository) -> bool | None:
+        made = super().ensure_repository(repository)
+        self.registry.create_repository(repository.path)
+        return made
+
+
+def test_a_step_has_moto_make_the_repository_it_pushes_to(moto: str, here: Environment) -> None:
+    """Before it builds; the second step finds it."""
+    users = {"AWS": "123456789012-auth-token"}
+    with LocalRegistry(repositories=(), auth="basic", users=users) as registry:
+        keychain = Linked(
+            source=KEYS,
+            environment=evolve(here, variables={"AWS_ENDPOINT_URL": moto}),
+            aliases={registry.host: APP.host},
+            create_repository=True,
+        )
+        keychain.registry = registry
+        step = BuildAndPushStep(repo=registry.reference("acme/made"), auth=[keychain])
+
+        assert [place.path for place in step.preflight()] == ["acme/made"]
+
+    again = EcrKeychain(source=KEYS, environment=keychain.environment)
+    assert again.ensure_repository(evolve(APP, path="acme/made")) is False
 
 
 def test_a_request_for_a_login_is_signed_as_botocore_signs_it(

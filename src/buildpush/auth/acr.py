@@ -25,7 +25,7 @@ from .azure.sources import (
     ServicePrincipal,
     enter,
 )
-from .keeping import Kept, Steps, explained
+from .keeping import Keeping, Kept, Steps, explained
 from .oidc import GithubOidc
 
 __all__ = [
@@ -61,7 +61,7 @@ _READ: Final = (
 
 
 @define(eq=False, kw_only=True)
-class AzureKeychain:
+class AzureKeychain(Keeping):
     """Logs in to ``*.azurecr.io``, ``.cn`` and ``.us``; knows no other host.
 
     With a *source*, that and nothing else is asked, and it must answer. Without one, in this

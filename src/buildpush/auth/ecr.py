@@ -32,6 +32,7 @@ from .aws.machine import ContainerKeys, InstanceKeys
 from .aws.places import EcrHost, ecr_host
 from .aws.profiles import ProfileKeys
 from .aws.roles import AssumedRole, WebIdentity
+from .bound import Lent, unheard
 from .sigv4 import AwsKeys
 
 __all__ = [
@@ -78,31 +79,30 @@ class _Login:
     why: str = ""
 
 
-def _unheard(_: str) -> None:
-    """Where warnings go when nobody listens."""
-
-
 def _copy(value: Mapping[str, str]) -> dict[str, str]:
     return dict(value)
 
 
 @define(eq=False, kw_only=True)
-class EcrKeychain:
+class EcrKeychain(Lent):
     """Logs in to ECR, private and public. Safe between threads.
 
     *source* is where AWS's keys come from: `AwsKeys`, `WebIdentity`, `AssumedRole`,
     `ProfileKeys`, and it must have some. Without one they are looked for where AWS's own tools
     would look (`AmbientKeys`). Account and region are the registry's host's. Keys of another account than the registry's are a warning,
     and an `AuthError` when *foreign* is ``refuse``. *aliases* are hosts that stand for one of
-    ECR's: ``{"images.example.com": "123456789012.dkr.ecr.eu-west-1.amazonaws.com"}``.
+    ECR's: ``{"images.example.com": "123456789012.dkr.ecr.eu-west-1.amazonaws.com"}``. With
+    *create_repository*, a repository that a push is to and that does not exist is made first,
+    as *new_repository* says.
     """
 
     source: KeySource | None = field(default=None, repr=False)
     foreign: Literal["warn", "allow", "refuse"] = "warn"
     aliases: Mapping[str, str] = field(factory=dict[str, str], converter=_copy)
+    create_repository: bool = False
     new_repository: NewRepository = field(factory=NewRepository)
     environment: Environment | None = field(default=None, repr=False)
-    warn: Callable[[str], None] = field(default=_unheard, repr=False)
+    warn: Callable[[str], None] = field(default=unheard, repr=False)
     cancel: CancelToken | None = field(default=None, repr=False)
     clock: Callable[[], float] = field(default=now, repr=False)
     _logins: _Logins = field(init=False, repr=False)
@@ -153,6 +153,14 @@ class EcrKeychain:
                 Consulted(source="EcrKeychain", key=key, outcome="miss", why=why, expected=needed),
             )
         return (Consulted(source=found.source, key=key, outcome="hit", expected=True),)
+
+    def refused(self, credential: Credential) -> None:
+        """Log in anew: a registry refused *credential* before its time."""
+        self._logins.drop(credential)
+
+    def makes(self, repository: Repository) -> bool:
+        """Whether *repository* is in a registry of ECR."""
+        return self._host(repository) is not None
 
     def ensure_repository(self, repository: Repository) -> bool | None:
         """Make *repository* unless it exists: True if it was made; None when it is not ECR's.
@@ -293,6 +301,12 @@ class _Logins:
                 until = began + _ABSENT if end is None else _renewal(end, began)
                 self._held[key] = (login, until)
             return login
+
+    def drop(self, credential: Credential) -> None:
+        with self._lock:
+            for key, (login, _) in tuple(self._held.items()):
+                if login.credential == credential:
+                    self._held.pop(key, None)
 
 
 @define(eq=False)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..errors import AuthError, RegistryError
 from ..oci import ImageReference, Repository
-from ..runtime import CancelToken, Environment
+from ..runtime import CancelToken, Environment, Redactor
 from . import Access, Chain, Consulted, Credential, Keychain, trail
+from .bound import within
 from .catalog import keychains
 from .files import ambient
+from .learning import Learnt
 
 __all__ = ["Explanation", "explain"]
 
@@ -109,24 +111,32 @@ def explain(
     if isinstance(reference, str):
         reference = ImageReference.parse(reference)
     heard: list[str] = []
-    signed_in = ambient(Environment.current(), heard.append, cancel=cancel)
-    keychain = Chain((*keychains(auth), signed_in))
+    redact, token = Redactor(), cancel or CancelToken()
+    signed_in = ambient(Environment.current(), heard.append, cancel=token, redact=redact)
+    given = within(Chain(keychains(auth)), heard.append, token)
+    keychain = Learnt(Chain((given, signed_in)), redact)
     found: Credential | None = None
     problem = ""
     try:
         found = keychain.resolve(reference.repository, access)
     except (AuthError, RegistryError) as error:
         problem = error.message
+    asked = trail(keychain, reference.repository, access)
     return Explanation(
         repository=reference.repository,
         access=access,
-        asked=trail(keychain, reference.repository, access),
+        asked=tuple(_discreet(one, redact) for one in asked),
         kind=_kind(found) if found else "",
-        source=found.source if found else "",
+        source=redact(found.source) if found else "",
         expires=found.expires if found else None,
-        problem=problem,
-        warnings=tuple(heard),
+        problem=redact(problem),
+        warnings=tuple(map(redact, heard)),
     )
+
+
+def _discreet(one: Consulted, redact: Redactor) -> Consulted:
+    """*one* without the secrets of the credential that was found, whatever a keychain says."""
+    return evolve(one, source=redact(one.source), key=redact(one.key), why=redact(one.why))
 
 
 def _kind(credential: Credential) -> str:

@@ -19,6 +19,7 @@ from ..errors import AuthError, CredentialConflictError
 from ..oci import Repository
 from ..runtime import CancelToken, Environment
 from . import Access, Consulted, Credential, Keychain, covers
+from .bound import Lent, unheard
 from .entries import HUB, HUB_KEY, Entries, Known, auth_entry, host_of
 from .helpers import Helper, HelperMissingError
 
@@ -37,14 +38,6 @@ __all__ = [
 _AUTH_JSON: Final = ("containers", "auth.json")
 _KEPT: Final = 600.0
 """Seconds after which a helper is asked anew: what it makes may be renewed during a long build."""
-
-
-def _as_is(text: str) -> str:
-    return text
-
-
-def _unheard(_: str) -> None:
-    """Where warnings go when nobody listens."""
 
 
 @frozen(kw_only=True)
@@ -72,7 +65,7 @@ class Look:
 
 
 @define(eq=False, kw_only=True)
-class DockerConfigKeychain:
+class DockerConfigKeychain(Lent):
     """The credentials of one config file, which is read once and never written.
 
     The longest key that covers a repository wins: ``ghcr.io/acme`` before ``ghcr.io``. Where no
@@ -86,9 +79,9 @@ class DockerConfigKeychain:
 
     path: Path
     environment: Environment = field(factory=Environment.current)
-    warn: Callable[[str], None] = field(default=_unheard)
+    warn: Callable[[str], None] = field(default=unheard)
     cancel: CancelToken = field(factory=CancelToken)
-    redact: Callable[[str], str] = field(default=_as_is)
+    redact: Callable[[str], str] = field(default=str)
     text: str | None = field(default=None, repr=False)
     source: str = ""
     named: str = ""
@@ -112,6 +105,12 @@ class DockerConfigKeychain:
     def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
         """The keys and helpers that were tried for *repository*, in order."""
         return self.look(repository, access).asked
+
+    def refused(self, credential: Credential) -> None:
+        """Ask the helpers again that gave *credential*: a registry refused it."""
+        with self._lock:
+            for host in [h for h, (_, found) in self._answers.items() if found == credential]:
+                del self._answers[host]
 
     def known(self) -> KnownRegistries:
         """Say what the file knows, without asking a helper; raises `AuthError` as `resolve` does."""
@@ -265,17 +264,13 @@ class DockerConfigKeychain:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if self._is_somebody_elses():
-                return None
+            if not self.named and not os.access(self.path.parent, os.X_OK):
+                return None  # a folder of somebody else's, which we may not even look into
             raise AuthError(
                 f"{self.name} cannot be read: {error.strerror}",
                 hint="credentials may be in it, so it is not skipped",
             ) from error
         return Entries.parse(data, self.name)
-
-    def _is_somebody_elses(self) -> bool:
-        """Whether a place that nobody named is in a folder that we may not even look into."""
-        return not self.named and not os.access(self.path.parent, os.X_OK)
 
 
 @frozen
@@ -314,13 +309,18 @@ class _Files:
                 break
         return tuple(asked)
 
+    def refused(self, credential: Credential) -> None:
+        """As each file's."""
+        for file in self.files:
+            file.refused(credential)
+
 
 def ambient(
     environment: Environment,
     warn: Callable[[str], None],
     *,
     cancel: CancelToken | None = None,
-    redact: Callable[[str], str] = _as_is,
+    redact: Callable[[str], str] = str,
 ) -> Keychain:
     """The credentials this machine's user is logged in with; the first file that knows, answers.
 
@@ -332,10 +332,10 @@ def ambient(
 
 def ambient_files(
     environment: Environment,
-    warn: Callable[[str], None] = _unheard,
+    warn: Callable[[str], None] = unheard,
     *,
     cancel: CancelToken | None = None,
-    redact: Callable[[str], str] = _as_is,
+    redact: Callable[[str], str] = str,
 ) -> tuple[DockerConfigKeychain, ...]:
     """The files that credentials are looked for in, in order, whether they exist or not.
 

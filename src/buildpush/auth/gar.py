@@ -24,7 +24,7 @@ from .google.sources import (
     WorkloadIdentity,
     login,
 )
-from .keeping import Kept, Steps, explained
+from .keeping import Keeping, Kept, Steps, explained
 
 __all__ = [
     "AccessToken",
@@ -51,7 +51,7 @@ _READ: Final = (
 
 
 @define(eq=False, kw_only=True)
-class GoogleKeychain:
+class GoogleKeychain(Keeping):
     """Logs in to ``*-docker.pkg.dev``, ``gcr.io`` and ``*.gcr.io``; knows no other host.
 
     With a *source*, that and nothing else is asked, and it must answer. Without one, in this

@@ -21,7 +21,7 @@ from ..runtime import CancelToken, Environment, Hidden
 from . import Access, Consulted, Credential
 from .asking import JSON, ask, now
 from .entries import host_of
-from .keeping import Kept, expiry_of
+from .keeping import Keeping, Kept, expiry_of
 from .logins import Found, explained, hide, hit, host_in, kept, miss, skipped, variables_of
 from .oidc import TokenSource, Wanted, as_token_source
 
@@ -45,7 +45,7 @@ def _hosts(values: Iterable[str]) -> tuple[str, ...]:
 
 
 @define(eq=False, kw_only=True)
-class JFrogKeychain:
+class JFrogKeychain(Keeping):
     """Logs in to the Docker registries of one JFrog platform. Safe between threads.
 
     *url* is the platform's, by default ``JF_URL``; its host is a registry. *hosts* are others

@@ -17,8 +17,9 @@ from ..http.bodies import plain
 from ..runtime import Redactor
 from . import Consulted, Credential
 from .asking import now
+from .bound import Lent
 
-__all__ = ["Kept", "Steps", "Token", "expiry_of", "explained", "words"]
+__all__ = ["Keeping", "Kept", "Steps", "Token", "expiry_of", "explained", "words"]
 
 Steps: TypeAlias = list[Consulted]
 
@@ -80,6 +81,23 @@ class Kept:
                 self._held[key] = held
         steps.extend(held.trail)
         return held.credential
+
+    def drop(self, credential: Credential) -> None:
+        """Forget *credential*: the next look asks for another."""
+        with self._lock:
+            for key in [k for k, held in self._held.items() if held.credential == credential]:
+                del self._held[key]
+
+
+class Keeping(Lent):
+    """A keychain that keeps what a cloud gave, until it ends or is refused."""
+
+    __slots__ = ()
+    _kept: Kept
+
+    def refused(self, credential: Credential) -> None:
+        """Ask for another login: a registry refused *credential* before its time."""
+        self._kept.drop(credential)
 
 
 def explained(look: Callable[[Steps], object], name: str) -> tuple[Consulted, ...]:

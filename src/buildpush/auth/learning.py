@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from collections.abc import Callable
+
+from attrs import evolve, field, frozen
 
 from ..oci import Repository
-from ..runtime import Redactor
+from ..runtime import CancelToken, Redactor
 from . import Access, Consulted, Credential, Keychain, trail
+from .bound import refused, within
 
 __all__ = ["Learnt"]
 
@@ -31,3 +34,11 @@ class Learnt:
     def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
         """The inner keychain's trail."""
         return trail(self.inner, repository, access)
+
+    def within(self, warn: Callable[[str], None], cancel: CancelToken) -> Learnt:
+        """The inner keychain as one run uses it."""
+        return evolve(self, inner=within(self.inner, warn, cancel))
+
+    def refused(self, credential: Credential) -> None:
+        """Pass on that a registry refused *credential*."""
+        refused(self.inner, credential)

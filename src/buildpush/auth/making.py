@@ -15,6 +15,15 @@ __all__ = ["RepositoryMaker", "makers"]
 class RepositoryMaker(Protocol):
     """A keychain that can also make repositories; beside `Keychain.resolve`."""
 
+    @property
+    def create_repository(self) -> bool:
+        """Whether pushes are to make repositories that do not exist."""
+        ...
+
+    def makes(self, repository: Repository) -> bool:
+        """Whether *repository* is in a registry whose repositories this one can make."""
+        ...
+
     def ensure_repository(self, repository: Repository) -> bool | None:
         """Make *repository* unless it exists: True if it was made, False if it was there.
 

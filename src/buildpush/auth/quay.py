@@ -20,7 +20,7 @@ from ..runtime import CancelToken, Environment, Hidden
 from . import Access, Consulted, Credential
 from .asking import ask, now
 from .entries import host_of
-from .keeping import Kept, expiry_of
+from .keeping import Keeping, Kept, expiry_of
 from .logins import (
     Found,
     Login,
@@ -50,7 +50,7 @@ def _source(value: TokenSource | Path | str | None) -> TokenSource | None:
 
 
 @define(eq=False, kw_only=True)
-class QuayKeychain:
+class QuayKeychain(Keeping):
     """Logs in to one Quay, and to nothing else. Safe between threads.
 
     *host* is by default ``QUAY_HOST``, or quay.io. *username* is a robot's (``acme+ci``) or a

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from ..auth import Chain
+from ..auth import Chain, Keychain
 from ..errors import SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned
 from ..oci import Digest, ImageReference
@@ -36,6 +36,7 @@ class Job:
     """What the work of one run is given: *references* are where the image is to go."""
 
     client: RegistryClient
+    keychain: Keychain = field(repr=False)
     options: Options
     references: tuple[ImageReference, ...]
     run: Run
@@ -49,8 +50,11 @@ class Job:
     def publish(self, artifact: LayoutArtifact) -> PushResult:
         """Push what was gathered."""
         from .destinations.publishing import publish
+        from .repositories import make_missing
 
         self.run.emit(PhaseStarted(at=self.run.now, phase=Phase.PUSH))
+        places = [reference.repository for reference in self.references]
+        make_missing(self.client, places, self.keychain, self.run)
         done = publish(self.client, artifact, self.references, self.options.policy, self.run)
         digest = _digest(artifact, done)
         return PushResult(
@@ -128,6 +132,7 @@ def _execute(
     emit: EventSink,
     cancel: CancelToken,
 ) -> PushResult:
+    from ..auth.bound import within
     from ..auth.files import ambient
     from ..auth.learning import Learnt
 
@@ -148,7 +153,11 @@ def _execute(
         run.emit(PhaseStarted(at=run.now, phase=Phase.PLAN))
         cancel.check()
         signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
-        keychain = Learnt(Chain((*options.auth, signed_in)), run.redact)
+        auth = within(Chain(options.auth), run.warn, cancel)
+        keychain = Learnt(Chain((auth, signed_in)), run.redact)
         with options.client(keychain, run) as client:
-            result = work(Job(client=client, options=options, references=references, run=run))
+            job = Job(
+                client=client, keychain=keychain, options=options, references=references, run=run
+            )
+            result = work(job)
         return evolve(result, seconds=run.now, warnings=tuple(warnings))

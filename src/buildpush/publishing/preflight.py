@@ -8,6 +8,8 @@ from typing import Final
 
 from attrs import evolve
 
+from ..auth import Chain, Keychain
+from ..auth.bound import within
 from ..errors import (
     AuthError,
     BuildpushError,
@@ -23,6 +25,7 @@ from ..plan import PushPolicy
 from ..registry import RegistryClient
 from ..registry.parallel import each
 from ..runtime import CancelToken, Deadline, Run
+from .repositories import prove
 
 __all__ = ["SECONDS", "preflight"]
 
@@ -38,21 +41,24 @@ def preflight(
     policy: PushPolicy,
     run: Run,
     *,
+    keychain: Keychain | None = None,
     from_elsewhere: bool = False,
     seconds: float = SECONDS,
 ) -> tuple[Repository, ...]:
     """Open and cancel an upload in every repository of *references*; those that let us.
 
-    *open_client* is given a run that ends after *seconds*. Tags that may not exist, or must name
+    *open_client* is given a run that ends after *seconds*. A repository that does not exist is
+    made if *keychain* was told to (`auth.making`). Tags that may not exist, or must name
     a digest, are looked at, too. What has not answered in time is a warning: the push will tell.
     So is a registry out of reach when the push will come *from_elsewhere*. Raises the error of
     the destination that says no, or one `PreflightError` with the errors of several.
     """
     places = tuple(dict.fromkeys(reference.repository for reference in references))
     with _bounded(run, seconds) as side, open_client(side) as client:
+        able = within(keychain or Chain(()), side.warn, side.cancel)
         answers = each(
             places,
-            lambda place, _: _ask(client, place, references, policy),
+            lambda place, _: _ask(client, place, references, policy, able),
             workers=_AT_ONCE,
         )
     failures: list[BuildpushError] = []
@@ -78,10 +84,11 @@ def _ask(
     place: Repository,
     references: Sequence[ImageReference],
     policy: PushPolicy,
+    keychain: Keychain,
 ) -> BuildpushError | None:
     """The error that a push to *place* would meet; None when it looks good."""
     try:
-        client.check_push(place)
+        prove(client, place, keychain)
         for reference in references:
             if reference.repository == place and reference.tag:
                 _look(client, reference, policy)

@@ -21,7 +21,7 @@ from .contents import Content, content
 from .images import Document, Image
 from .parallel import Siblings, each
 from .progress import SHORT, size_text, watched
-from .uploads import Placed
+from .uploads import MOST_MOUNTS, Placed
 
 __all__ = ["Filling", "Places", "Tally", "fill_blobs", "put_documents", "tally"]
 
@@ -203,7 +203,7 @@ def _place(
             repository,
             blob,
             _opener(job, found, blob, task, siblings),
-            mount_from=next(iter(near), None),
+            mount_from=near,
             source=found.source,
             prepare=found.prepare,
         )
@@ -212,7 +212,7 @@ def _place(
     if job.places:
         job.places.seen(blob.digest, repository)
         if placed == "uploaded":
-            job.places.lost(blob.digest, near[:1])
+            job.places.lost(blob.digest, near[:MOST_MOUNTS])
     return placed, blob
 
 

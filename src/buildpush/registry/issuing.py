@@ -21,7 +21,7 @@ from .failures import Asked, failure
 if TYPE_CHECKING:
     from ..http.transport import Body, Reply, Transport
 
-__all__ = ["Application", "Issued", "Issuer", "basic"]
+__all__ = ["Application", "Issued", "Issuer", "basic", "headers_of"]
 
 _DEFAULT_SECONDS: Final = 60.0
 _LIMIT: Final = 1 << 20
@@ -190,6 +190,13 @@ class Issuer:
 def basic(credential: Credential) -> str:
     """Username and password as HTTP's Basic scheme writes them."""
     return base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+
+
+def headers_of(credential: Credential) -> tuple[str, ...]:
+    """The headers that carry *credential* itself to a registry."""
+    if credential.registry_token:
+        return (f"Bearer {credential.registry_token}",)
+    return (f"Basic {basic(credential)}",) if credential.password else ()
 
 
 def _url(application: Application) -> str:

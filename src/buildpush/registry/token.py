@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from attrs import define, evolve, field, frozen
 
 from ..auth import Access, Consulted, Credential, Keychain, trail
-from ..errors import AuthError, CredentialEvidence
+from ..auth.bound import refused
+from ..errors import AuthError, CredentialEvidence, PermissionDeniedError
 from ..http.answers import safe_url
 from ..http.bodies import sendable
 from ..http.trust import Trust
@@ -23,7 +24,7 @@ from ..runtime import Hidden, Run
 from .bodies import Granted, parse_granted
 from .challenges import Challenge, parse_challenges
 from .failures import scope_of
-from .issuing import Application, Issued, Issuer, basic
+from .issuing import Application, Issued, Issuer, basic, headers_of
 
 if TYPE_CHECKING:
     from ..http.transport import Reply, Transport
@@ -115,6 +116,7 @@ class Authorizer:
     )
     _slots: dict[_Key, _Slot] = field(factory=dict[_Key, _Slot], init=False, repr=False)
     _used: dict[Want, _Slot] = field(factory=dict[Want, _Slot], init=False, repr=False)
+    _told: set[Credential] = field(factory=set[Credential], init=False, repr=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -208,10 +210,19 @@ class Authorizer:
 
     def _again(self, want: Want) -> Credential | None:
         """Ask the keychain once more: what it said was refused, and may have been renewed."""
+        key = (want.repository, want.access)
         with self._lock:
-            self._resolved.pop((want.repository, want.access), None)
-            self._trails.pop((want.repository, want.access), None)
+            self._resolved.pop(key, None)
+            self._trails.pop(key, None)
         return self.credential(want)
+
+    def _tell(self, credential: Credential) -> None:
+        """Tell the keychain that *credential* was refused, once for each there is."""
+        with self._lock:
+            told = credential in self._told
+            self._told.add(credential)
+        if not told:
+            refused(self.keychain, credential)
 
     def _learn(self, credential: Credential) -> None:
         for secret in (credential.password, credential.identity_token, credential.registry_token):
@@ -265,9 +276,12 @@ class Authorizer:
         with self._lock:
             used = self._used.get(want)
             slots = tuple(self._slots.values()) if sent else (used,) if used else ()
+            subject = (want.repository, want.access)
+            known = self._resolved.pop(subject, None) if sent else None
             if sent:
-                self._resolved.pop((want.repository, want.access), None)
-                self._trails.pop((want.repository, want.access), None)
+                self._trails.pop(subject, None)
+        if known is not None and sent in headers_of(known):
+            self._tell(known)
         for slot in slots:
             with slot.lock:
                 if slot.issued and (not sent or sent == f"Bearer {slot.issued.token}"):
@@ -310,11 +324,22 @@ class Authorizer:
             return Hidden(f"Basic {basic(credential)}")
         try:
             return self._bearer(heard, want, credential)
-        except AuthError:
+        except AuthError as error:
+            if credential is not None and not isinstance(error, PermissionDeniedError):
+                self._tell(credential)
             renewed = self._again(want) if credential is not None else None
             if renewed is None or renewed == credential:
-                raise
+                raise self._accounted(error, want) from error.__cause__
+        try:
             return self._bearer(heard, want, renewed)
+        except AuthError as error:
+            raise self._accounted(error, want) from error.__cause__
+
+    def _accounted(self, error: AuthError, want: Want) -> AuthError:
+        """*error* of a token service, with who asked and where the credential came from."""
+        if not any(isinstance(piece, CredentialEvidence) for piece in error.evidence):
+            error.evidence = (*error.evidence, self.account(want))
+        return error
 
     def _bearer(self, heard: _Heard, want: Want, credential: Credential | None) -> str:
         parameters = heard.challenge.parameters

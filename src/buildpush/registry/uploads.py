@@ -24,7 +24,8 @@ from .token import Want
 
 Placed = Literal["exists", "mounted", "uploaded"]
 
-_MOST_MOUNTS: Final = 3
+MOST_MOUNTS: Final = 3
+"""How many neighbours are asked for a blob: each that has it no more costs one POST."""
 
 
 def _nothing() -> None:
@@ -107,7 +108,7 @@ class Upload:
     def _neighbours(self) -> tuple[Repository, ...]:
         here = self.repository
         near = (r for r in self.mount_from if r.host == here.host and r != here)
-        return tuple(dict.fromkeys(near))[:_MOST_MOUNTS]
+        return tuple(dict.fromkeys(near))[:MOST_MOUNTS]
 
     def _mount(self, origin: Repository) -> tuple[bool, Session | None]:
         """Ask for a mount; whether it happened, else the upload that was begun, if one was.

@@ -238,6 +238,7 @@ class BuildAndPushStep(StepSpec):
         self, backend: str | Backend, emit: EventSink, cancel: CancelToken
     ) -> BuildResult:
         """The whole of a run, top to bottom. Everything else in this file is plumbing."""
+        from ..auth.bound import within
         from ..auth.files import ambient
         from ..auth.learning import Learnt
         from .asking import ask_beforehand
@@ -266,7 +267,8 @@ class BuildAndPushStep(StepSpec):
             for warning in plan.warnings:
                 run.warn(warning)
             signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
-            keychain = Learnt(Chain((*self.auth, signed_in)), run.redact)
+            auth = within(Chain(self.auth), run.warn, cancel)
+            keychain = Learnt(Chain((auth, signed_in)), run.redact)
             request = evolve(
                 plan.with_files(write_secrets(plan.secrets, run), find_agents(plan.ssh, run)),
                 local_outputs=_local_outputs(plan, environment.cwd),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..auth import Chain, Keychain
+from ..auth.bound import within
 from ..auth.files import ambient
 from ..auth.learning import Learnt
 from ..events import EventSink
@@ -25,7 +26,7 @@ def ask_beforehand(
 
     def open_client(side: Run) -> RegistryClient:
         return RegistryClient(
-            keychain,
+            within(keychain, side.warn, side.cancel),
             side,
             insecure=spec.trust.insecure,
             certificates=spec.trust.certificates,
@@ -38,6 +39,7 @@ def ask_beforehand(
             spec.references,
             push_policy(spec),
             run,
+            keychain=keychain,
             from_elsewhere=delivery is Delivery.DIRECT,
         )
 
@@ -50,4 +52,5 @@ def ask_now(
     with workdir(environment.temporary, environment.uid) as folder:
         run = Run(workdir=folder, cancel=cancel, sink=on_event, environment=environment)
         signed_in = ambient(environment, run.warn, cancel=cancel, redact=run.redact)
-        return ask_beforehand(spec, Learnt(Chain((*auth, signed_in)), run.redact), run)
+        given = within(Chain(auth), run.warn, cancel)
+        return ask_beforehand(spec, Learnt(Chain((given, signed_in)), run.redact), run)

@@ -12,7 +12,7 @@ import pytest
 
 import buildpush
 from buildpush import Credential, Explanation, StaticKeychain
-from buildpush.auth import Access
+from buildpush.auth import Access, Consulted
 from buildpush.cli import main
 from buildpush.errors import InvalidReferenceError, PlanError
 from buildpush.oci import ImageReference, Repository
@@ -166,3 +166,22 @@ def test_nobody_to_ask_is_told_as_well() -> None:
     empty = Explanation(repository=Repository("r.io", "a"), access="pull", asked=())
 
     assert "nobody was asked" in empty.render()
+
+
+class Talkative:
+    """A keychain whose words hold its password."""
+
+    def resolve(self, repository: Repository, access: Access) -> Credential | None:
+        return Credential(username="ci", password=PASSWORD, source=f"vault?token={PASSWORD}")
+
+    def explain(self, repository: Repository, access: Access) -> tuple[Consulted, ...]:
+        return (Consulted(source="vault", key=PASSWORD, outcome="hit", why=f"it has {PASSWORD}"),)
+
+
+def test_no_secret_is_shown_whatever_a_keychain_says() -> None:
+    """Its words come from others."""
+    found = buildpush.explain("r.io/app", auth=[Talkative()])
+
+    assert found.source == "vault?token=***"
+    assert found.asked[0].why == "it has ***"
+    assert find_secrets([PASSWORD], found.render() + json.dumps(found.to_json())) == ()
