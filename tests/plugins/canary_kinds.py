@@ -72,13 +72,13 @@ class World:
     def secrets(self) -> tuple[str, ...]:
         """What must not be seen: what was given, what servers gave, and what addresses granted."""
         issued = self.registry._now.tokens._tokens
-        signed = {
-            value
-            for request in self.registry.requests
-            for name, value in parse_qsl(request.query)
-            if name not in _HARMLESS
-        }
-        return tuple(dict.fromkeys([*self.needles, *issued, *signed]))
+        return tuple(dict.fromkeys([*self.needles, *issued, *signed(self.registry)]))
+
+
+def signed(registry: LocalRegistry) -> set[str]:
+    """What the addresses of uploads and downloads granted."""
+    pairs = (pair for request in registry.requests for pair in parse_qsl(request.query))
+    return {value for name, value in pairs if name not in _HARMLESS}
 
 
 Arrange = Callable[[World], None]

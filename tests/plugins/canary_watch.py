@@ -42,12 +42,16 @@ class Sight:
 
 @define(eq=False)
 class Watch(logging.Handler):
-    """Sees all of it. Use it in a ``with`` block, as the sink of events, and show it the rest."""
+    """Sees all of it. Use it in a ``with`` block, as the sink of events, and show it the rest.
+
+    *now* says what is going on, for what it finds.
+    """
 
     monkeypatch: pytest.MonkeyPatch
     folders: Sequence[Path]
     sights: list[Sight] = field(factory=list[Sight])
     errors: list[BaseException] = field(factory=list[BaseException])
+    now: str = ""
     _lines: list[str] = field(factory=list[str])
 
     def __attrs_pre_init__(self) -> None:
@@ -90,6 +94,7 @@ class Watch(logging.Handler):
 
     def saw(self, where: str, what: object) -> None:
         """Remember *what*, as it is when it is text, otherwise as people print and store it."""
+        where = f"{self.now}: {where}" if self.now else where
         if isinstance(what, str | bytes):
             self.sights.append(Sight(where, what))
             return
@@ -126,12 +131,21 @@ class Watch(logging.Handler):
 
     def found(self, needles: Sequence[str]) -> set[str]:
         """Where one of *needles* was seen, in whatever spelling; empty is what is wanted."""
-        sights = [*self.sights, Sight("log", "\n".join(self._lines))]
-        hits = find_secrets(needles, *(sight.what for sight in sights))
-        places = {f"{sights[int(hit.where.split()[1].partition('!')[0])].where}" for hit in hits}
+        lines = "\n".join(dict.fromkeys(self._lines))
+        # Most is seen many times; once is enough.
+        first = {sight.what: sight for sight in reversed([*self.sights, Sight("log", lines)])}
+        sights = list(first.values())
+        # All at once is quick, and almost always all there is to do.
+        hits = find_secrets(needles, b"\n".join(map(_bytes, first)))
+        hits = hits and find_secrets(needles, *first)
+        places = {sights[int(hit.where.split()[1].partition("!")[0])].where for hit in hits}
         for hit in find_secrets(needles, *(f for f in self.folders if f.exists())):
             places.add(f"file {hit.where}")
         return places
+
+
+def _bytes(seen: str | bytes) -> bytes:
+    return seen if isinstance(seen, bytes) else seen.encode("utf-8", "surrogateescape")
 
 
 def _shown(value: object) -> str:

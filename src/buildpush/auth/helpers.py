@@ -6,12 +6,13 @@ writes JSON with Username and Secret.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import AuthError, StepTimeoutError
@@ -24,6 +25,7 @@ SECONDS: Final = 10.0
 """How long a helper may take: those that talk to a cloud need a moment, a stuck one none."""
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - docker's mark for an identity token, not a secret
 _SAID: Final = 300
+_TELLING: Final = re.compile("secret|password", re.IGNORECASE)
 
 
 class HelperMissingError(AuthError):
@@ -70,10 +72,11 @@ class Helper:
         if done.exit_code != 0:
             if b"credentials not found" in done.stdout.lower():
                 return None
+            tail = tuple(line for line in done.evidence.tail if _is_plain(line))
             raise AuthError(
                 f"the credential helper {self.program}, named in {self.source}, failed for"
                 f" {server} with exit code {done.exit_code}{self._said(done)}",
-                evidence=(done.evidence,),
+                evidence=(evolve(done.evidence, tail=tail),),
                 hint=f"run it by hand: echo {server} | {self.program} get",
             )
         return self._read(done.stdout, server)
@@ -128,9 +131,12 @@ class Helper:
     def _said(self, done: Completed) -> str:
         """The helper's own words (it writes its errors to stdout), unless they hold a secret."""
         text = " ".join(done.stdout.decode("utf-8", "replace").split())
-        if not text or "secret" in text.lower():
-            return ""
-        return f": {self.redact(text)[:_SAID]}"
+        return f": {self.redact(text)[:_SAID]}" if _is_plain(text) else ""
+
+
+def _is_plain(text: str) -> bool:
+    """Whether *text* reads like a complaint: several words, none of them about a secret."""
+    return len(text.split()) > 1 and _TELLING.search(text) is None
 
 
 class _Borrowed(Redactor):

@@ -37,7 +37,8 @@ class Discretion(logging.Filter):
             logging.getLogger(name).removeFilter(self)
 
     def __enter__(self) -> Self:
-        self._here.ours = True
+        # A body that is being sent may be read from another request of this thread.
+        self._here.depth = self._depth + 1
         return self
 
     def __exit__(
@@ -46,11 +47,16 @@ class Discretion(logging.Filter):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._here.ours = False
+        self._here.depth = self._depth - 1
+
+    @property
+    def _depth(self) -> int:
+        depth: int = getattr(self._here, "depth", 0)
+        return depth
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep *record*, whose URLs lose what they must not show."""
-        if not getattr(self._here, "ours", False):
+        if not self._depth:
             return True
         if isinstance(record.args, tuple):
             record.args = tuple(

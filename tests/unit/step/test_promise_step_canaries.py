@@ -59,22 +59,47 @@ def fails(step: BuildAndPushStep, watch: Watch) -> None:
         watch.failed(error)
 
 
-@pytest.mark.parametrize("how", ENDINGS)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_push_that_ends_badly_shows_no_secret(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    watch: Watch,
-    context: Path,
-    place: str,
-    how: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Watch, context: Path, place: str
 ) -> None:
     """Wherever and however it ends, and whatever the server repeats of what it was sent."""
     with world(KINDS["password, tokens"], tmp_path, monkeypatch) as there:
-        step = step_in(there, context)
+        for number, how in enumerate(ENDINGS):
+            step = step_in(there, context, backend=FakeBackend(seed=number))
+            watch.now = how
 
-        with ending(there.registry, place, how) as struck:
-            fails(step, watch)
+            with ending(there.registry, place, how) as struck:
+                fails(step, watch)
 
-        assert struck.ended or place == "asking what arrived"
+            assert struck.ended, how
+        assert watch.found(there.secrets()) == set()
+
+
+SOME = {
+    "the first request": ("the preflight", "400 in text"),
+    "beginning an upload": ("beginning an upload", "403"),
+    "sending bytes": ("sending bytes", "401"),
+    "sending bytes, in base64": ("sending bytes", "500 in base64"),
+    "losing the connection": ("sending bytes", "reset"),
+    "putting a manifest": ("putting a manifest", "400 in JSON's escapes"),
+    "putting a tag": ("putting a tag", "a redirect to nobody"),
+    "limits": ("putting a tag", "429"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_credential_is_seen_when_a_push_ends_badly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Watch, context: Path, kind: str
+) -> None:
+    """Nor before, where its source is asked for it; the server repeats all it hears."""
+    with world(KINDS[kind], tmp_path, monkeypatch) as there:
+        for number, (what, (place, how)) in enumerate(SOME.items()):
+            step = step_in(there, context, backend=FakeBackend(seed=number))
+            watch.now = what
+
+            with ending(there.registry, place, how):
+                fails(step, watch)
+
+        assert len(watch.errors) == len(SOME)
         assert watch.found(there.secrets()) == set()
