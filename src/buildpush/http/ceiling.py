@@ -49,6 +49,8 @@ class Ceiling:
             with self._free:
                 while self._inside >= self.limit and not run.cancel.cancelled:
                     self._free.wait()
+                if run.cancel.cancelled:
+                    self._free.notify()  # this may have been the one that was woken
                 run.cancel.check()
                 self._inside += 1
         finally:

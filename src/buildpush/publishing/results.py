@@ -11,7 +11,7 @@ from ..oci.layout import Layout
 from ..oci.wire import MAX_CONFIG, Descriptor, Manifest, MediaType, parse_config
 from ..plan import Destination, ImageSummary
 
-__all__ = ["PushResult", "images_of"]
+__all__ = ["PushResult", "images_of", "summary_of"]
 
 
 @frozen(kw_only=True)
@@ -41,11 +41,12 @@ def images_of(layout: Layout, digest: Digest) -> Mapping[Platform, ImageSummary]
         if MediaType.is_config(config.media_type) and layout.has(config.digest):
             platform = parse_config(layout.read(config.digest, MAX_CONFIG)).platform
             if platform.os != "unknown":
-                found.setdefault(platform, _summary(descriptor, document))
+                found.setdefault(platform, summary_of(descriptor, document))
     return found
 
 
-def _summary(descriptor: Descriptor, manifest: Manifest) -> ImageSummary:
+def summary_of(descriptor: Descriptor, manifest: Manifest) -> ImageSummary:
+    """What a result tells of the image *manifest* that *descriptor* names."""
     layers = sum(layer.size for layer in manifest.layers)
     return ImageSummary(
         digest=descriptor.digest,

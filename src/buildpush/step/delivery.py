@@ -38,6 +38,7 @@ from ..plan import (
 from ..publishing.destinations.keeping import kept_on_failure
 from ..publishing.destinations.publishing import publish
 from ..publishing.destinations.variants import named
+from ..publishing.results import summary_of
 from ..registry import RegistryClient
 from ..registry.images import read_image
 from ..registry.push import read_back
@@ -133,7 +134,7 @@ def _layout_images(
     for descriptor, document in documents:
         if isinstance(document, Manifest) and MediaType.is_config(document.config.media_type):
             config = layout.read(document.config.digest, MAX_CONFIG)
-            found.setdefault(*_summary(descriptor, document, config))
+            found.setdefault(parse_config(config).platform, summary_of(descriptor, document))
     return found
 
 
@@ -152,20 +153,9 @@ def _pushed_images(
         elif MediaType.is_config(document.config.media_type):
             with client.get_blob(place.repository, document.config) as chunks:
                 config = b"".join(chunks)
-            found.setdefault(*_summary(fetched.descriptor, document, config))
+            summary = summary_of(fetched.descriptor, document)
+            found.setdefault(parse_config(config).platform, summary)
     return found
-
-
-def _summary(
-    descriptor: Descriptor, manifest: Manifest, config: bytes
-) -> tuple[Platform, ImageSummary]:
-    layers = sum(layer.size for layer in manifest.layers)
-    return parse_config(config).platform, ImageSummary(
-        digest=descriptor.digest,
-        config=manifest.config.digest,
-        size=descriptor.size + manifest.config.size + layers,
-        layers=len(manifest.layers),
-    )
 
 
 def _write_outputs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -266,3 +267,22 @@ def test_a_push_that_ran_out_of_time_is_kept_and_a_cancelled_one_is_not(
 
     assert not before
     assert late.value.artifact is not None
+
+
+def test_an_image_that_is_kept_again_is_whole_at_every_moment(
+    images: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may be pushing it."""
+    artifact = artifact_of(images, b"x")
+    path = keep(artifact, tmp_path / "cache")
+    removed: list[Path] = []
+
+    def remove(folder: Path, *, ignore_errors: bool = False) -> None:
+        removed.append(folder)
+        assert Layout.open(path).has(artifact.digest)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    keep(artifact, tmp_path / "cache")
+
+    assert removed
+    assert path not in removed

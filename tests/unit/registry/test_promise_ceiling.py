@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -153,6 +154,50 @@ def test_whoever_waits_for_room_is_let_go_when_the_run_is_cancelled(tmp_path: Pa
 
         with pytest.raises(StepCancelledError):
             waiting.result(5)
+
+
+class Deaf(CancelToken):
+    """A run that learns that it is cancelled when it is woken, and not before."""
+
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+class Announced(threading.Condition):
+    """Tells, while it is still held, that one more waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = threading.Semaphore(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waiting.release()
+        return super().wait(timeout)
+
+
+def test_a_place_that_was_offered_to_a_cancelled_run_goes_to_the_next(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room wakes one that waits; if that is over, nobody else would be told."""
+    full, free = Ceiling("registry.example", 1), Announced()
+    monkeypatch.setattr(full, "_free", free)
+    over = Run(workdir=tmp_path, cancel=Deaf(), sink=RecordingSink())
+    full.enter(run, nested=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(full.enter, over, nested=False)
+        assert free.waiting.acquire(timeout=5)
+        second = pool.submit(full.enter, run, nested=False)
+        assert free.waiting.acquire(timeout=5)
+        over.cancel.cancel()
+        full.leave()
+
+        with pytest.raises(StepCancelledError):
+            first.result(5)
+        try:
+            second.result(5)
+        finally:
+            run.cancel.cancel()
 
 
 def test_a_pause_that_ends_after_the_deadline_is_an_error_now(tmp_path: Path) -> None:

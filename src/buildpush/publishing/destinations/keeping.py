@@ -79,14 +79,27 @@ def keep(artifact: LayoutArtifact, cache: Path) -> Path:
         _link_all(source, made, artifact)
         origins = {str(digest): str(place) for digest, place in artifact.origins.items()}
         (aside / _ORIGINS).write_text(_Origins(origins=origins).model_dump_json())
-        if target.exists():
-            shutil.rmtree(target)
-        aside.rename(target)
-    except BaseException:
+        _put(aside, target)
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
     _forget(folder, target)
     return target
+
+
+def _put(made: Path, target: Path) -> None:
+    """Give *made* the name *target*; what had it goes.
+
+    Names are changed before anything is removed: whoever looks finds an image that is whole.
+    """
+    before = made.with_name(f"{made.name}-before")
+    with suppress(FileNotFoundError):
+        target.rename(before)
+    try:
+        made.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def kept(path: Path) -> LayoutArtifact:

@@ -7,7 +7,7 @@ large is copied to disk here. Every manifest keeps its bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, field, frozen
 
@@ -30,6 +30,8 @@ from ...runtime import Run
 from .indexes import Entry, describe, entries_of, narrowed, without_strays
 
 __all__ = ["ArtifactPlace", "Gathering", "Place", "RegistryPlace"]
+
+_DEEPEST: Final = 4
 
 
 class Place(Protocol):
@@ -136,19 +138,30 @@ class Gathering:
         return LayoutArtifact(path=self.layout.path, digest=digest, origins=self.origins)
 
     def bring(self, place: Place, digest: Digest) -> None:
-        """Bring in *digest* and all that it names; foreign layers stay where they are."""
+        """Bring in *digest* and all that it names; foreign layers stay where they are.
+
+        Each document is looked at once, however often and however deep it is listed.
+        """
+        pending: tuple[Digest, ...] = (digest,)
+        seen = {digest}
+        while pending:
+            listed = each(pending, lambda one, _: self._bring(place, one))
+            found = dict.fromkeys(child for children in listed for child in children)
+            pending = tuple(child for child in found if child not in seen)
+            seen.update(pending)
+
+    def _bring(self, place: Place, digest: Digest) -> tuple[Digest, ...]:
+        """Bring in one manifest and its blobs, or one index; what that lists."""
         self.run.cancel.check()
-        data = self._document(place, digest)
-        document = parse_manifest(data)
+        document = parse_manifest(self._document(place, digest))
         if isinstance(document, Index):
-            children = tuple(dict.fromkeys(entry.digest for entry in document.manifests))
-            each(children, lambda child, _: self.bring(place, child))
-            return
+            return tuple(entry.digest for entry in document.manifests)
         if MediaType.is_config(document.config.media_type):
             self._config(place, document.config)
         for blob in (document.config, *document.layers):
             if not MediaType.is_foreign(blob.media_type):
                 place.layer(blob, self)
+        return ()
 
     def narrow(self, place: Place, digest: Digest, platforms: tuple[Platform, ...]) -> Digest:
         """The part of *digest* that is for *platforms*: all, one image itself, or a new index.
@@ -182,10 +195,13 @@ class Gathering:
             return images.pop()
         return self.put(narrowed(self._document(place, digest), without_strays(kept)))
 
-    def leaves(
-        self, place: Place, digest: Digest, origin: str, *, depth: int = 4
+    def leaves(self, place: Place, digest: Digest, origin: str) -> tuple[Entry, ...]:
+        """What *digest* lists, indexes in it flattened, each once; each image with its platform."""
+        return self._leaves(place, digest, origin, {digest}, _DEEPEST)
+
+    def _leaves(
+        self, place: Place, digest: Digest, origin: str, seen: set[Digest], depth: int
     ) -> tuple[Entry, ...]:
-        """What *digest* lists, indexes in it flattened; each image with its platform."""
         data = self._document(place, digest)
         document = parse_manifest(data)
         if isinstance(document, Manifest):
@@ -199,15 +215,21 @@ class Gathering:
         if not depth:
             raise SpecError(f"{origin} is an index of indexes of indexes, too deep to follow")
 
+        def within(index: Digest) -> tuple[Entry, ...]:
+            if index in seen:
+                return ()
+            seen.add(index)
+            return self._leaves(place, index, origin, seen, depth - 1)
+
         def leaf(entry: Entry, _: Siblings) -> tuple[Entry, ...]:
             child = entry.descriptor
             if MediaType.is_index(child.media_type):
-                return self.leaves(place, child.digest, origin, depth=depth - 1)
+                return within(child.digest)
             if child.platform is not None or child.artifact_type:
                 return (entry,)
             manifest = parse_manifest(self._document(place, child.digest))
             if isinstance(manifest, Index):
-                return self.leaves(place, child.digest, origin, depth=depth - 1)
+                return within(child.digest)
             described = self._described(place, child, manifest, origin)
             return (described if described.descriptor.platform else entry,)
 

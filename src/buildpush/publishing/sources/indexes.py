@@ -48,11 +48,10 @@ class Entry:
     def runs_on(self) -> tuple[str, ...]:
         """Its platform with all that tells it from others: Windows has versions of one."""
         said = cast("Mapping[str, Any]", self.raw.get("platform") or {})
-        features = said.get("os.features") or ()
         return (
             str(self.descriptor.platform),
             str(said.get("os.version", "")),
-            *map(str, features),
+            str(said.get("os.features") or ""),
         )
 
 
