@@ -321,9 +321,14 @@ class TagConflictError(RegistryError):
 
 
 class BlobTooLargeError(RegistryError):
-    """A blob is larger than the registry, or a proxy before it, takes; *size*, *limit* in bytes."""
+    """A blob is larger than the registry, or a proxy before it, takes; *size*, *limit* in bytes.
+
+    *digest* is the blob's, *instruction* what its image's history says made it, where it does.
+    """
 
     slug = "blob-too-large"
+    digest: str = ""
+    instruction: str = ""
     size: int = 0
     limit: int | None = None
 

@@ -49,7 +49,7 @@ def check_size(repository: Repository, descriptor: Descriptor) -> None:
         f" at most {size_text(limit)}",
         hint="divide what makes this layer between several instructions",
     )
-    error.size, error.limit = descriptor.size, limit
+    error.digest, error.size, error.limit = str(descriptor.digest), descriptor.size, limit
     raise error
 
 

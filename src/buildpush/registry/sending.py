@@ -189,7 +189,7 @@ class Sending:
             hint="raise the limit there (nginx: client_max_body_size), or divide what makes this"
             " layer between several instructions",
         )
-        error.size = self._size
+        error.digest, error.size = str(self.outgoing.descriptor.digest), self._size
         raise error
 
     def _anew(self, reason: str, proof: HttpEvidence) -> None:

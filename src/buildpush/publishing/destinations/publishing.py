@@ -23,6 +23,7 @@ from ...registry.images import Image, read_image
 from ...registry.parallel import Siblings, each
 from ...registry.push import pinned, read_back
 from ...runtime import Run
+from .instructions import sizes_explained
 from .naming import judge, look, put_tag
 from .outcomes import NotTriedError, Outcomes
 from .variants import Variants
@@ -178,7 +179,8 @@ class _Push:
             first=self.outcomes.references[0].repository,
         )
         image = self.variants.at(repository.host)
-        placed = fill_blobs(job, image, repository)
+        with sizes_explained(self.layout, image, repository, self.run):
+            placed = fill_blobs(job, image, repository)
         self.outcomes.placed(repository, placed)
         self._learn(image, repository)
         try:
