@@ -115,6 +115,28 @@ def test_excluded_folders_are_not_even_listed(folder: Make) -> None:
     assert scanned == [str(root)]
 
 
+def test_an_exception_elsewhere_does_not_open_an_excluded_folder(
+    folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`!config/x` lists `config`, and never what is as large as node_modules; no file changes."""
+    files = {"node_modules/a/b": b"", "config/x": b"1", "config/y": b"2"}
+    root = folder(files)
+    scanned: list[str] = []
+    scandir = os.scandir
+
+    def spy(path: str) -> Any:
+        scanned.append(os.path.relpath(path, root))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", spy)
+    source = ContextSource(root, IgnoreRules.parse("node_modules\nconfig\n!config/x\n"))
+    found = [names(source), names(source, "config")]
+
+    assert found == [["config"], ["config/x"]]
+    assert scanned == [".", "config"]
+    assert {name: (root / name).read_bytes() for name in files} == files
+
+
 def test_hard_links_share_an_inode(folder: Make) -> None:
     """A file with one name has none to share."""
     root = folder({"a": b"x", "c": b"x"})
