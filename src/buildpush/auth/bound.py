@@ -50,7 +50,8 @@ class Lent:
         lends: dict[str, object] = {"cancel": cancel}
         if getattr(self, "warn", None) is unheard:
             lends |= {"warn": warn, "_warned": set[str]()}
-        for name, value in lends.items():
+        # What a subclass without slots added, attrs does not copy.
+        for name, value in {**getattr(self, "__dict__", {}), **lends}.items():
             setattr(lent, name, value)
         return lent
 

@@ -88,6 +88,18 @@ def test_what_a_run_is_lent_shares_its_logins(aws: StandIn, keychain: EcrKeychai
     assert keychain.cancel is None
 
 
+def test_what_a_subclass_added_is_lent_with_the_rest() -> None:
+    """Anybody may have added an attribute to a keychain of ours."""
+
+    class Mine(EcrKeychain):
+        label: str
+
+    mine = Mine(source=KEYS)
+    mine.label = "mine"
+
+    assert mine.within(print, CancelToken()).label == "mine"
+
+
 def test_a_slow_metadata_server_ends_with_the_run(here: Environment) -> None:
     """It has a connection, and never an answer."""
     token = CancelToken()
