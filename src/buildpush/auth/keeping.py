@@ -135,7 +135,12 @@ def expiry_of(token: str) -> float | None:
     if not isinstance(claims, dict):
         return None
     end = cast("dict[str, object]", claims).get("exp")
-    return float(end) if isinstance(end, int | float) and not isinstance(end, bool) else None
+    if isinstance(end, bool) or not isinstance(end, int | float):
+        return None
+    try:
+        return float(end)
+    except OverflowError:  # JSON's integers have no end
+        return None
 
 
 def words(text: str, *secrets: str) -> str:
