@@ -12,6 +12,8 @@ from buildpush.errors import RegistryError
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.layout import Layout
 from buildpush.registry import RegistryClient
+from buildpush.registry.filling import Filling, Places, fill_blobs
+from buildpush.registry.images import read_image
 from buildpush.registry.push import push
 from buildpush.runtime import Run
 from buildpush.testing import LocalRegistry
@@ -178,3 +180,28 @@ def test_a_blob_that_stays_unknown_is_an_error_that_names_it(
         push(client_for(), layout, image.digest, [destination], origins={}, run=run)
 
     assert refusal.fired == 2
+
+
+def test_a_push_asks_three_of_the_repositories_that_may_have_a_blob(
+    client_for: ClientFor, images: Any, layout: Layout, run: Run, local_registry: LocalRegistry
+) -> None:
+    """The third has it; the blob that none of them has is sent, and none is asked again for it."""
+    held, unheld = b"held" * 1000, b"unheld" * 1000
+    image = images.image(held, unheld)
+    local_registry.add_blob("acme/d3", held)
+    near = [Repository(local_registry.host, f"acme/d{number}") for number in (1, 2, 3, 4)]
+    places = Places()
+    for data in (held, unheld):
+        places.heard(Digest.of(data), near)
+    client = client_for()
+    job = Filling(client=client, layout=layout, run=run, places=places)
+
+    placed = fill_blobs(
+        job,
+        read_image(client, layout, image.digest, {}),
+        Repository(local_registry.host, "acme/app"),
+    )
+
+    how = {blob.digest: kind for kind, blob in placed}
+    assert (how[Digest.of(held)], how[Digest.of(unheld)]) == ("mounted", "uploaded")
+    assert places.losses == {(Digest.of(unheld), place) for place in near[:3]}
