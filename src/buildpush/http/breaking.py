@@ -34,8 +34,11 @@ _WIRE: Final = (
 
 
 @contextmanager
-def breaking(method: str, url: str, cancel: CancelToken) -> Generator[None]:
-    """Turn the wire's errors into ours; a cancelled run raises its reason instead."""
+def breaking(method: str, url: str, cancel: CancelToken, proxy: str = "") -> Generator[None]:
+    """Turn the wire's errors into ours; a cancelled run raises its reason instead.
+
+    *proxy* is the ``host:port`` of the proxy that was asked, if one was.
+    """
     try:
         yield
     except (httpx.InvalidURL, UnicodeError) as error:  # names that no DNS could have
@@ -43,7 +46,7 @@ def breaking(method: str, url: str, cancel: CancelToken) -> Generator[None]:
         raise RegistryError(f"{safe_url(url)} cannot be asked, it is no URL: {error}") from error
     except _WIRE as error:
         cancel.check()
-        raise unavailable(method, url, error) from _bare(error)
+        raise unavailable(method, url, error, proxy) from _bare(error)
 
 
 def _bare(error: BaseException) -> BaseException:
@@ -55,7 +58,9 @@ def _bare(error: BaseException) -> BaseException:
     return error
 
 
-def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableError:
+def unavailable(
+    method: str, url: str, error: Exception, proxy: str = ""
+) -> RegistryUnavailableError:
     """The error for a request whose wire broke, with its address in safe words."""
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
@@ -63,7 +68,7 @@ def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableE
         place += ":443" if parts.scheme == "https" else ":80"
     match error:
         case httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.ProxyError():
-            return _unreachable(place, parts.hostname or "", error)
+            return _unreachable(place, parts.hostname or "", error, proxy)
         case httpcore.ReadTimeout() | httpcore.WriteTimeout():
             what = "did not answer" if isinstance(error, httpcore.ReadTimeout) else "took no data"
             return RegistryUnavailableError(
@@ -81,7 +86,7 @@ def unavailable(method: str, url: str, error: Exception) -> RegistryUnavailableE
             )
 
 
-def _unreachable(place: str, host: str, error: Exception) -> RegistryUnavailableError:
+def _unreachable(place: str, host: str, error: Exception, proxy: str) -> RegistryUnavailableError:
     reason = _plain(error)
     message = f"cannot reach {place}: {reason}"
     if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER|UNKNOWN_PROTOCOL|HTTP_REQUEST", reason):
@@ -95,8 +100,11 @@ def _unreachable(place: str, host: str, error: Exception) -> RegistryUnavailable
             hint=f"name its authority (a PEM file) as ca of {host} under registries, in"
             " SSL_CERT_FILE, or add it to the system's; or list the host as insecure",
         )
-    if isinstance(error, httpcore.ProxyError):
-        return RegistryUnavailableError(message, hint="look at HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+    if proxy or isinstance(error, httpcore.ProxyError):
+        return RegistryUnavailableError(
+            f"cannot reach {place} through the proxy {proxy}: {reason}",
+            hint=f"is {proxy} right, and up? Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY",
+        )
     if re.search(r"Errno -\d+", reason):
         # Only EAI_NONAME is DNS's last word: the others say that DNS itself did not answer.
         kind = FinalError if f"Errno {socket.EAI_NONAME}]" in reason else RegistryUnavailableError

@@ -81,9 +81,9 @@ class Pools(httpx.BaseTransport):
             extensions=answer.extensions,  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         )
 
-    def is_direct(self, url: str) -> bool:
-        """Whether no proxy stands between us and *url*."""
-        return not self._proxies.choose(url)
+    def proxy_of(self, url: str) -> str:
+        """Where the proxy between us and *url* is, without who may use it; empty for none."""
+        return self._proxies.choose(url).partition("://")[2].rpartition("@")[2].partition("/")[0]
 
     def close(self) -> None:
         """Close every connection."""

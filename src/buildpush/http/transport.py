@@ -269,7 +269,7 @@ class Transport:
     ) -> Guard | Watch:
         """What looks at the connections made for *request*, which *sender* named."""
         url = Address(request.url)
-        if not self._pools.is_direct(url):
+        if self._pools.proxy_of(url):
             return watch  # the proxy has connected, and knows whom it may connect to
         least = Reach.MACHINE
         if sender:
@@ -291,7 +291,8 @@ class Transport:
         """Send *request* and what it is redirected to; credentials stay with their origin."""
         for _ in range(_REDIRECTS):
             here = Address(request.url)
-            with breaking(request.method, here, self._run.cancel):
+            proxy = self._pools.proxy_of(here)
+            with breaking(request.method, here, self._run.cancel, proxy):
                 request.extensions["trace"] = self._guard(request, sender, watch, strict=strict)
                 with self._discretion:
                     response = self._client.send(request, stream=True, follow_redirects=False)

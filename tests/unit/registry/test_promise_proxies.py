@@ -275,3 +275,20 @@ def test_a_proxy_that_refuses_us_is_named_without_its_password(
         assert "HTTPS_PROXY" in caught.value.hint
         shown = "\n".join([*whole.lines, caught.value.report()])
         assert find_secrets((CANARY, QUOTED), shown) == ()
+
+
+def test_a_proxy_that_is_not_there_is_named_and_not_the_registry(
+    run: Run, environment: MakeEnvironment, client_for: ClientFor
+) -> None:
+    """Nobody looks for the fault at a registry that was never asked; the password stays out."""
+    with Proxy() as proxy:
+        gone = proxy.address
+    here = evolve(run, environment=environment({"HTTPS_PROXY": f"http://ci:{QUOTED}@{gone}"}))
+
+    with pytest.raises(RegistryUnavailableError) as caught:
+        client_for(run=here).head_manifest(ImageReference.parse("hub.example.net:5000/base:1"))
+
+    expected = f"cannot reach hub.example.net:5000 through the proxy {gone}: "
+    assert expected in caught.value.message
+    assert gone in caught.value.hint and "HTTPS_PROXY" in caught.value.hint
+    assert find_secrets((CANARY, QUOTED), caught.value.report()) == ()
