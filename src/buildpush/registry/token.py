@@ -385,7 +385,7 @@ class Authorizer:
             return
         realm, host = heard.challenge.parameters.get("realm", ""), want.repository.host
         reason = self.trust.objection(realm, f"//{host}")
-        if realm.startswith("http://") and not self.trust.allows(host):
+        if realm[:7].lower() == "http://" and not self.trust.allows(host):
             reason = "which is not encrypted"
         if not reason:
             return
