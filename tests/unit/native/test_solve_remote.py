@@ -92,6 +92,21 @@ def test_layers_somebody_reads_are_fetched_once(
     assert {r.method for r in registry.requests} == {"HEAD"}
 
 
+def test_a_base_of_many_stages_is_asked_for_once(
+    workshop: Workshop, registry: LocalRegistry, layout: Layout
+) -> None:
+    """Every request counts against a quota: three stages cost one lookup and one manifest."""
+    put(registry, layout, random_image(layout, layers=1), "base:1")
+    base = registry.reference("base:1")
+    stages = [f"FROM {base} AS {name}\nENV NAME={name}\n" for name in "abc"]
+    workshop.file("x", "1")
+
+    workshop.build("".join([*stages, "COPY --from=a . /a\nCOPY --from=b . /b\nCOPY x /\n"]))
+
+    asked = [request.method for request in registry.requests if "/manifests/" in request.path]
+    assert sorted(asked) == ["GET", "HEAD"]
+
+
 def test_a_moved_tag_is_noticed(
     workshop: Workshop, registry: LocalRegistry, layout: Layout
 ) -> None:
