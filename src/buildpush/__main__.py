@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -13,6 +14,9 @@ def main() -> int:
         return command()
     except KeyboardInterrupt:
         return 130
+    finally:
+        # The process ends here: looking for cycles among every module's objects takes some 50 ms.
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,22 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
     assert set(modules) & HEAVY == set()
 
 
+def test_the_command_line_loads_only_what_its_command_needs() -> None:
+    """Reading the arguments imports no validation, no HTTP client and no step."""
+    code = (
+        "import sys, buildpush.cli\n"
+        "try: buildpush.cli.main(['push', '--help'])\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+
+    modules = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+
+    unwanted = {*HEAVY, "pydantic", "buildpush.step", "buildpush.backends", "buildpush.publishing"}
+    assert set(modules) & unwanted == set()
+
+
 def test_the_bare_import_loads_no_third_party_module() -> None:
     """`import buildpush` is free: every name is imported when first used."""
     code = "import sys; old = set(sys.modules); import buildpush; print(*set(sys.modules) - old)"

@@ -6,8 +6,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from types import FrameType
 from typing import Final
 
@@ -37,6 +38,22 @@ EXIT_CODES: Final[Mapping[type[BaseException], int]] = {
 }
 """What each branch of the error tree exits with; 0 is success, 2 is also argparse's own."""
 
+_HOMES: Final = {
+    "build": "commands",
+    "plan": "commands",
+    "bake": "bake",
+    "push": "publishing",
+    "copy": "publishing",
+    "index": "publishing",
+    "doctor": "doctor",
+    "explain": "explain",
+    "gc": "commands",
+    "demo": "commands",
+}
+"""Which module has a command: no other is imported for it."""
+
+Command = Callable[[argparse.Namespace, CancelToken], None]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `EXIT_CODES`).
@@ -57,26 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     previous = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        from .bake import bake
-        from .commands import build, demo, gc, plan
-        from .doctor import doctor
-        from .explain import explain
-        from .publishing import copy, index, push
-
-        commands = {
-            "build": build,
-            "plan": plan,
-            "bake": bake,
-            "push": push,
-            "copy": copy,
-            "index": index,
-            "doctor": doctor,
-            "explain": explain,
-            "gc": gc,
-            "demo": demo,
-        }
+        home = import_module(f".{_HOMES[arguments.command]}", __name__)
+        command: Command = getattr(home, arguments.command)
         cancel.check()
-        commands[arguments.command](arguments, cancel)
+        command(arguments, cancel)
         if sys.stdout is not None:  # as it is when the caller has closed it
             sys.stdout.flush()
     except BuildpushError as error:

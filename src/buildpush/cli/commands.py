@@ -10,18 +10,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends import BackendCatalog, Sweeping
 from ..errors import SpecError
 from ..events import EventSink, ignore
-from ..plan import BuildResult
 from ..render.jsonl import JsonlRenderer
 from ..render.plain import PlainRenderer
 from ..runtime import CancelToken, Environment
-from ..spec.quantities import parse_duration
-from ..step import BuildAndPushStep
 
 if TYPE_CHECKING:
+    from ..plan import BuildResult
     from ..publishing import PushResult
+    from ..step import BuildAndPushStep
 
 
 def build(arguments: argparse.Namespace, cancel: CancelToken) -> None:
@@ -57,6 +55,9 @@ def plan(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 
 def gc(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``gc``: remove what killed builds have left in an engine or a cluster; print its names."""
+    from ..backends import BackendCatalog, Sweeping
+    from ..spec.quantities import parse_duration
+
     try:
         seconds = parse_duration(arguments.older_than)
     except ValueError as error:
@@ -171,6 +172,8 @@ def _step(arguments: argparse.Namespace) -> BuildAndPushStep:
         "outputs": [_fields("--output", text) for text in arguments.outputs or ()] or None,
     }
     given = {name: value for name, value in settings.items() if value is not None}
+    from ..step import BuildAndPushStep
+
     return BuildAndPushStep.parse(given)
 
 

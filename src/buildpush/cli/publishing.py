@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Protocol
 
-from ..publishing import PushResult, assemble
-from ..publishing import copy as copy_image
-from ..publishing import push as push_image
 from ..runtime import CancelToken
 from .commands import display, landed, pairs, print_json
 
 if TYPE_CHECKING:
+    from ..publishing import PushResult
     from ..publishing.options import PushArguments
 
 __all__ = ["add_commands", "add_policy", "copy", "index", "push", "push_result_to_json"]
@@ -97,6 +95,8 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 def push(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``push``: print the pinned references, or everything as JSON."""
+    from ..publishing import push as push_image
+
     result = push_image(
         arguments.source,
         arguments.references,
@@ -111,6 +111,8 @@ def push(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 
 def copy(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``copy``: print the pinned references, or everything as JSON."""
+    from ..publishing import copy as copy_image
+
     result = copy_image(
         arguments.source,
         arguments.references,
@@ -124,6 +126,8 @@ def copy(arguments: argparse.Namespace, cancel: CancelToken) -> None:
 
 def index(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     """``index``: print the pinned references, or everything as JSON."""
+    from ..publishing import assemble
+
     result = assemble(
         arguments.images,
         arguments.references,

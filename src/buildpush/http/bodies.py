@@ -51,7 +51,7 @@ def plain(text: str) -> str:
 
 
 class _Error(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     code: object = None
     message: object = None
@@ -59,7 +59,7 @@ class _Error(BaseModel):
 
 
 class _Errors(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     errors: tuple[_Error, ...]
 
@@ -67,7 +67,7 @@ class _Errors(BaseModel):
 class _Other(BaseModel):
     """What is said by servers that do not follow the specification: token services, gateways."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     error: str | None = None
     error_description: str | None = None

@@ -14,7 +14,7 @@ _SHOWN: Final = 500
 
 
 class _Token(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     token: str | None = Field(default=None, repr=False)
     access_token: str | None = Field(default=None, repr=False)
@@ -42,7 +42,7 @@ def parse_grant(data: bytes) -> Grant | None:
 
 
 class _Access(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     type: str = ""
     name: str = ""
@@ -50,7 +50,7 @@ class _Access(BaseModel):
 
 
 class _Claims(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", hide_input_in_errors=True)
 
     access: tuple[_Access, ...] | None
 
