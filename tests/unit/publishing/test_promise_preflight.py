@@ -20,7 +20,7 @@ from buildpush.errors import (
     StepCancelledError,
     TagConflictError,
 )
-from buildpush.oci import Digest, ImageReference
+from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.plan import PushPolicy
 from buildpush.publishing.preflight import preflight
 from buildpush.registry import RegistryClient
@@ -190,3 +190,45 @@ def test_a_cancelled_run_raises_its_own_reason(
     hang.release()
 
     assert error is reason
+
+
+def test_destinations_are_asked_at_the_same_time(
+    registries: Callable[..., LocalRegistry], run: Run
+) -> None:
+    """Each registry is answering when the last is asked, and so is each repository of one."""
+    several = [registries() for _ in range(3)]
+    wanted = names(*(r.reference(name) for r in several for name in ("a:1", "b:1")))
+    hangs = [
+        registry.inject(Fault(Hang(), method="POST", path=f"/{name}/"))
+        for registry in several
+        for name in "ab"
+    ]
+    proven: list[Repository] = []
+    asking = threading.Thread(
+        target=lambda: proven.extend(preflight(opener(), wanted, ALL, run, seconds=30.0))
+    )
+
+    asking.start()
+    met = [hang.wait(5.0) for hang in hangs]
+    for hang in hangs:
+        hang.release()
+    asking.join()
+
+    assert all(met)
+    assert proven == [reference.repository for reference in wanted]
+
+
+def test_what_hangs_and_what_refuses_are_told_together(
+    registries: Callable[..., LocalRegistry], run: Run, recording_sink: RecordingSink
+) -> None:
+    """One that never answers hides no refusal of the others, and is no refusal itself."""
+    silent, strict = registries(), registries(auth="basic", users=USERS)
+    silent.inject(Fault(Hang(), method="POST", times=None))
+    wanted = names(silent.reference("a:1"), strict.reference("b:1"), strict.reference("c:1"))
+
+    error = refused(PreflightError, opener(), wanted, ALL, run, seconds=0.5)
+
+    assert isinstance(error, PreflightError)
+    assert len(error.failures) == 2
+    assert silent.host not in error.message
+    assert any(silent.host in warning for warning in recording_sink.warnings)
