@@ -88,7 +88,9 @@ def failure(answer: Answer, asked: Asked) -> BuildpushError:
         case 429:
             return _limited(answer, told)
         case status if status >= 500 or status == 408:
-            return RegistryUnavailableError(f"{asked.about}: {told.summary}", evidence=proof)
+            return RegistryUnavailableError(
+                f"{asked.about}: {told.summary}", evidence=proof, hint=_hint(status)
+            )
         case status:
             return RegistryError(
                 f"{asked.about}: {told.summary}", evidence=proof, hint=_hint(status)
@@ -177,6 +179,7 @@ def _hint(status: int) -> str:
         " front of one must tell it X-Forwarded-Proto and the host it is known by",
         413: "a proxy in front of the registry limits the size of uploads; raise its limit",
         415: "the registry does not take this kind of manifest (Docker or OCI)",
+        507: "the registry's storage is full: free some, or raise its quota there",
     }.get(status, "")
 
 

@@ -47,7 +47,7 @@ class Application:
     @property
     def about(self) -> str:
         """What is being tried, for messages."""
-        return f"asking {urlsplit(self.realm).hostname} for a token"
+        return f"asking {urlsplit(self.realm).netloc.rpartition('@')[2]} for a token"
 
 
 @frozen(kw_only=True)

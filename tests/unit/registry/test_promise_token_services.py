@@ -116,3 +116,14 @@ def test_storage_that_asks_for_a_login_gets_none(client_for: ClientFor) -> None:
 
         assert thief.requests == ()
         assert {request.scheme for request in storage.requests} == {""}
+
+
+def test_a_wrong_password_names_the_token_service_with_its_port(client_for: ClientFor) -> None:
+    """Several may be on one machine."""
+    with LocalRegistry(auth="token", users={"ci": "another"}) as registry:
+        host = registry.host
+        with pytest.raises(AuthError) as caught:
+            client_for(login(registry)).get_manifest(app(registry))
+
+    assert f"asking {host} for a token" in caught.value.message
+    assert "s3cret" not in caught.value.report()

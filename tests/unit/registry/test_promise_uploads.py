@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from buildpush.auth import Chain, Credential, StaticKeychain
-from buildpush.errors import RateLimitedError
+from buildpush.errors import RateLimitedError, RegistryUnavailableError
 from buildpush.oci import Digest, ImageReference, Repository
 from buildpush.oci.wire import Descriptor, Manifest, MediaType, dump
 from buildpush.registry import RegistryClient
@@ -223,27 +223,63 @@ def test_no_wait_begins_that_the_deadline_would_end(
     assert run.now < 5.0
 
 
+def test_a_registry_without_space_is_said_to_be_full(
+    client_for: ClientFor, blob_of: BlobOf, local_registry: LocalRegistry
+) -> None:
+    """Neither a network nor a permission is to blame: the reader learns where to look."""
+    local_registry.inject(Fault(method="PUT", path="/uploads/", action=Status(507), times=None))
+    repository = Repository(local_registry.host, "app")
+
+    with pytest.raises(RegistryUnavailableError, match="HTTP 507") as caught:
+        client_for(policy=QUICK).put_blob(repository, blob_of(b"x"), lambda: iter((b"x",)))
+
+    assert "storage is full" in caught.value.hint
+
+
 # --- too many requests ---
 
 
 @pytest.mark.parametrize("body", ["json", "text", "html", ""])
-@pytest.mark.parametrize("step", ["HEAD", "POST", "PUT", "manifest", "token"])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_pause_that_is_asked_for_is_kept(
     client_for: ClientFor, blob_of: BlobOf, step: str, body: str
 ) -> None:
     """Whatever kind of page comes with it, no request comes before its end."""
-    with LocalRegistry(auth="token", users={"ci": "s3cret"}) as registry:
+    dialect = Dialect(body_limit=1 << 20 if step == "PATCH" else None)
+    with LocalRegistry(auth="token", users={"ci": "s3cret"}, dialect=dialect) as registry:
         client = client_for(login(registry), policy=QUICK)
         method, path = STEPS[step]
         action = RateLimit(0.05, body=body)  # type: ignore[arg-type]
-        registry.inject(Fault(action, method=method, path=path))
+        limit = registry.inject(Fault(action, method=method, path=path))
 
         repository = put(client, registry, blob_of)
         data = dump(Manifest(config=blob_of(DATA, MediaType.OCI_CONFIG), layers=()))
         reference = ImageReference(repository=repository, tag="1")
         client.put_manifest(reference, data, MediaType.OCI_MANIFEST)
 
+        assert limit.fired
         assert pause_after_429(registry.requests) >= 0.05
+
+
+@pytest.mark.parametrize("arrived", [0, 1 << 19], ids=["none of it", "half of it"])
+def test_a_429_for_a_chunk_resends_no_byte_that_arrived(
+    client_for: ClientFor, blob_of: BlobOf, arrived: int
+) -> None:
+    """Neither of the chunks before, nor of the one that was refused."""
+    with LocalRegistry(dialect=Dialect(body_limit=1 << 20)) as registry:
+        action = Status(429, headers={"Retry-After": "0.05"}, after=arrived)
+        limit = registry.inject(Fault(action, method="PATCH", skip=1))
+
+        put(client_for(policy=QUICK), registry, blob_of)
+
+        assert limit.fired
+        assert pause_after_429(registry.requests) >= 0.05
+        assert kept(registry) == len(DATA)
+
+
+def kept(registry: LocalRegistry) -> int:
+    """Bytes of the chunks that the registry took, whole or in part."""
+    return sum(r.bytes_received for r in registry.requests if r.method == "PATCH")
 
 
 def pause_after_429(requests: Sequence[Request]) -> float:

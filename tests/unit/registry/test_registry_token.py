@@ -418,7 +418,7 @@ def test_an_answer_without_a_token_is_an_error(
     tokens.inject(Fault(path="/token", action=Status(200, body=body)))
     client = client_for(StaticKeychain(prefix=tokens.host, credential=who("pusher")))
 
-    with pytest.raises(RegistryError, match=r"asking 127\.0\.0\.1 for a token"):
+    with pytest.raises(RegistryError, match=f"asking {tokens.host} for a token"):
         client.get_manifest(ImageReference.parse(tokens.reference("app:1")))
 
 
