@@ -12,8 +12,11 @@ from attrs import define, field
 T = TypeVar("T")
 R = TypeVar("R")
 
-WORKERS: Final = 4
-"""Transfers at once: what docker and containerd do per image."""
+WORKERS: Final = 3
+"""Transfers at once: what docker and containerd do for one image that they pull.
+
+More of them fight for the processor of a small machine, where the registry may be, too.
+"""
 
 
 class AbandonedError(Exception):
