@@ -161,3 +161,34 @@ def test_what_a_backend_pushed_by_itself_is_read_back_from_every_destination(
     assert [d.status for d in result.destinations] == ["pushed", "pushed"]
     assert result.references == tuple(d.reference for d in result.destinations)
     assert local_registry.digest("app", "1") == result.digest
+
+
+@pytest.mark.parametrize(
+    ("backend", "platforms"),
+    [
+        (FakeBackend(), "linux/amd64"),
+        (FakeBackend(), "linux/amd64,linux/arm64"),
+        (Pushing(), "linux/amd64"),
+        ("native", "linux/amd64"),
+        ("native", "linux/amd64,linux/arm64"),
+    ],
+)
+def test_every_digest_of_a_result_is_that_of_bytes_in_the_registry(
+    build: Callable[..., BuildAndPushStep],
+    local_registry: LocalRegistry,
+    backend: Any,
+    platforms: str,
+) -> None:
+    """Whoever built and pushed it: of the tag, of each platform's manifest and its config."""
+    result = build(
+        repo=local_registry.reference("app"), tags=["1"], backend=backend, platforms=platforms
+    ).run()
+
+    assert Digest.of(local_registry.manifest("app", "1") or b"") == result.digest
+    assert [str(platform) for platform in result.images] == platforms.split(",")
+    for image in result.images.values():
+        data = local_registry.manifest("app", str(image.digest)) or b""
+        config = Digest(json.loads(data)["config"]["digest"])
+        assert (Digest.of(data), config) == (image.digest, image.config)
+        assert Digest.of(local_registry.blob("app", config) or b"") == config
+    assert [reference.digest for reference in result.references] == [result.digest]
