@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from buildpush import BuildAndPushStep
-from buildpush.errors import PreflightError
+from buildpush.errors import PreflightError, SpecError
 from buildpush.oci import Digest
 from buildpush.oci.wire import Descriptor, Manifest, MediaType, dump
 from buildpush.publishing import preflight as asking
@@ -108,3 +109,25 @@ def test_a_registry_that_hangs_costs_a_step_five_seconds_and_a_warning(
     assert (hang.fired, limits) == (1, [5.0])
     assert any("has not said within 5 s" in warning for warning in result.warnings)
     assert local_registry.digest("app", "latest") == result.digest
+
+
+@pytest.mark.parametrize(
+    ("settings", "position", "suggestion"),
+    [
+        ({"repo": "ghcr.io/Org/App"}, 8, "ghcr.io/org/app"),
+        (
+            {"repo": "ghcr.io/org/app", "destinations": ["quay.io/org/app:feature/x"]},
+            23,
+            "quay.io/org/app:feature-x",
+        ),
+    ],
+)
+def test_a_name_that_no_registry_takes_is_refused_when_the_step_is_made(
+    settings: dict[str, Any], position: int, suggestion: str
+) -> None:
+    """Not after the build: with the place of the fault, and what was probably meant."""
+    with pytest.raises(SpecError) as caught:
+        BuildAndPushStep(**settings)
+
+    assert f"at character {position + 1}" in caught.value.message
+    assert caught.value.hint == f"did you mean {suggestion!r}?"
