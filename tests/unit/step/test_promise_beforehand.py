@@ -15,7 +15,7 @@ from buildpush.errors import PreflightError, SpecError
 from buildpush.oci import Digest
 from buildpush.oci.wire import Descriptor, Manifest, MediaType, dump
 from buildpush.publishing import preflight as asking
-from buildpush.runtime import Deadline
+from buildpush.runtime import CancelToken, Deadline
 from buildpush.testing import FakeBackend, LocalRegistry
 from buildpush.testing.faults import Fault, Hang
 
@@ -94,7 +94,7 @@ def test_a_registry_that_hangs_costs_a_step_five_seconds_and_a_warning(
     """Then it is built and pushed all the same; the clock runs faster here."""
     limits: list[float] = []
 
-    def sooner(cancel: asking.CancelToken, seconds: float) -> Deadline:
+    def sooner(cancel: CancelToken, seconds: float) -> Deadline:
         limits.append(seconds)
         return Deadline(cancel, seconds / 25)
 
