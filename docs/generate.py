@@ -136,6 +136,7 @@ _MODULES: Final = (
     "buildpush.backends.kaniko.kubernetes",
     "buildpush.plan",
     "buildpush.runtime",
+    "buildpush.strategy",
     "buildpush.runtime.process",
     "buildpush.registry",
     "buildpush.registry.push",

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from .spec import FromEnv as FromEnv
     from .spec import StepSpec as StepSpec
     from .step import BuildAndPushStep as BuildAndPushStep
+    from .strategy import Matrix as Matrix
+    from .strategy import RunTable as RunTable
+    from .strategy import arun_many as arun_many
+    from .strategy import run_many as run_many
 
 _HOMES = {
     "auth": ("Access", "Chain", "Credential", "Keychain", "StaticKeychain"),
@@ -66,6 +70,7 @@ _HOMES = {
     "runtime": ("CancelToken",),
     "spec": ("FromEnv", "StepSpec"),
     "step": ("BuildAndPushStep",),
+    "strategy": ("Matrix", "RunTable", "arun_many", "run_many"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -87,6 +92,7 @@ __all__ = [
     "FromEnv",
     "ImageReference",
     "Keychain",
+    "Matrix",
     "Plan",
     "PlanError",
     "Platform",
@@ -94,15 +100,18 @@ __all__ = [
     "RegistryError",
     "Repository",
     "RunState",
+    "RunTable",
     "SpecError",
     "StaticKeychain",
     "StepCancelledError",
     "StepSpec",
     "StepTimeoutError",
+    "arun_many",
     "assemble",
     "copy",
     "explain",
     "push",
+    "run_many",
 ]
 
 

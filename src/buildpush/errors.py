@@ -26,6 +26,7 @@ Branches mean remedies: the class tells the reader what to do next.
     │   ├── BlobTooLargeError           make smaller layers, or raise the limit
     │   ├── PartialPushError            push again what failed
     │   └── DigestMismatchError         trust nothing that was received
+    ├── SeveralFailedError              fix each step's own error
     ├── StepTimeoutError                wait longer                      (TimeoutError)
     └── StepCancelledError              nothing to fix
 """
@@ -34,6 +35,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -354,6 +356,13 @@ class DigestMismatchError(RegistryError):
     """Bytes do not hash to the digest that names them."""
 
     slug = "digest-mismatch"
+
+
+class SeveralFailedError(BuildpushError):
+    """Several of many steps failed; *failures* has the error of each by its name."""
+
+    slug = "several-failed"
+    failures: Mapping[str, BuildpushError] = {}
 
 
 class StepTimeoutError(BuildpushError, TimeoutError):

@@ -1,0 +1,27 @@
+"""Many steps: a matrix of them, so many at once, and what to do when one fails."""
+
+from .expansion import Iteration, Matrix, Repeat
+from .failures import Action, Ending, ErrorClass, FailureStrategy, Retry, error_classes
+from .running import Job, NamedEventSink, Runnable, When, arun_many, run_many
+from .table import Row, RunTable, Status
+
+__all__ = [
+    "Action",
+    "Ending",
+    "ErrorClass",
+    "FailureStrategy",
+    "Iteration",
+    "Job",
+    "Matrix",
+    "NamedEventSink",
+    "Repeat",
+    "Retry",
+    "Row",
+    "RunTable",
+    "Runnable",
+    "Status",
+    "When",
+    "arun_many",
+    "error_classes",
+    "run_many",
+]
