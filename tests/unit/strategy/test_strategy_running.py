@@ -6,6 +6,8 @@ ours, tell events, and end soon after they are cancelled.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -277,6 +279,18 @@ def test_an_error_that_is_not_ours_stops_everything_and_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         run_many({"hanging": hanging, "loud": Scripted()}, max_concurrency=2, on_event=break_)
 
+    assert not [each for each in threading.enumerate() if each.name.startswith("buildpush-many")]
+
+
+def test_an_interrupt_stops_everything_before_it_is_raised() -> None:
+    """Ctrl-C in the caller's thread: what runs is cancelled, what waits never begins."""
+    queued = Scripted()
+    interrupted = Scripted(hangs=True, before=lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    with pytest.raises(KeyboardInterrupt):
+        run_many([interrupted, queued], max_concurrency=1)
+
+    assert queued.ran == 0
     assert not [each for each in threading.enumerate() if each.name.startswith("buildpush-many")]
 
 
