@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Final, Literal, Protocol, cast, runtime_checkable
 
 import anyio
 import anyio.to_thread
@@ -50,6 +50,8 @@ class Job:
     when: When | None = None
     failure_strategies: tuple[FailureStrategy, ...] = field(default=(), converter=tuple)
 
+
+_SIGNALS_SECONDS: Final = 1.0
 
 Steps = Mapping[str, Runnable | Job] | Iterable[Runnable | Job]
 
@@ -188,20 +190,30 @@ class _Crew:
     _rows: dict[str, Row] = field(factory=dict[str, Row], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _hearing: threading.Lock = field(factory=threading.Lock, init=False)
+    _ready: threading.Event = field(factory=threading.Event, init=False)
 
     def work(self, threads: int) -> RunTable:
         """Run everything; the table. Returns, or raises, when no thread is left."""
+        futures: list[Future[Row]] = []
         with ThreadPoolExecutor(threads, thread_name_prefix="buildpush-many") as pool:
-            futures = [pool.submit(self._one, name, job) for name, job in self.jobs.items()]
             try:
-                wait(futures)
+                for name, job in self.jobs.items():
+                    futures.append(pool.submit(self._one, name, job))
+                self._ready.set()
+                # A signal that comes just before a wait begins is only seen when the wait is over.
+                while wait(futures, timeout=_SIGNALS_SECONDS).not_done:
+                    pass
             except BaseException:
                 self.cancel.cancel()  # leaving the block waits for what runs
                 raise
+            finally:
+                self._ready.set()
         return RunTable(tuple(map(Future[Row].result, futures)))
 
     def _one(self, name: str, job: Job) -> Row:
         """One run, from its turn to its row; what is no error of ours stops all the others."""
+        # An interrupt while threads are being started can lose one: none does anything before.
+        self._ready.wait()
         try:
             row = self._run(name, job)
         except BaseException:
