@@ -136,6 +136,7 @@ _MODULES: Final = (
     "buildpush.backends.kaniko.kubernetes",
     "buildpush.plan",
     "buildpush.runtime",
+    "buildpush.spec.tagging",
     "buildpush.strategy",
     "buildpush.runtime.process",
     "buildpush.registry",
