@@ -16,6 +16,7 @@ __all__ = ["advice"]
 
 def advice(spec: StepSpec, dockerfile: Dockerfile, host: Platform) -> Iterator[str]:
     """Warnings about build args and about the platform that nobody chose."""
+    yield from spec.remarks
     yield from dockerfile.warnings
     for name in spec.build_args:
         if looks_secret(name):

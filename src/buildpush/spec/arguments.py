@@ -114,3 +114,4 @@ class StepArguments(TypedDict, total=False):
     registry_ref: str | None
     base_image_connector_refs: _Names
     env_variables: _Numbers
+    remarks: Sequence[str]

@@ -229,6 +229,10 @@ class StepSpec(BaseModel):
         default={}, description="Flags of Harness's plugin containers, by name."
     )
 
+    remarks: tuple[str, ...] = Field(
+        default=(), description="Warnings that belong to the plan, from whoever wrote the settings."
+    )
+
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[StepArguments]) -> None: ...

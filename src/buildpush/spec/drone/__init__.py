@@ -1,0 +1,1 @@
+"""The PLUGIN_ environment of the Drone plugins, as settings."""

@@ -1,0 +1,1 @@
+"""The `<+…>` expressions of Harness: read, resolved, evaluated."""

@@ -1,0 +1,1 @@
+"""Harness YAML as steps, and steps as Harness YAML."""
