@@ -230,7 +230,8 @@ class StepSpec(BaseModel):
     )
 
     remarks: tuple[str, ...] = Field(
-        default=(), description="Warnings that belong to the plan, from whoever wrote the settings."
+        default=(),
+        description="Warnings that belong to the plan, from whoever wrote the settings.",
     )
 
     if TYPE_CHECKING:
