@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
 from attrs import evolve
 
 from ...errors import SpecError
+from .docker import translate_docker
 from .kaniko import translate_kaniko
 from .reading import read, unknown_variables
-from .settings import Finding, PluginLogin, PluginSettings
+from .settings import Finding, PluginLogin, PluginSettings, Signing
 
-__all__ = ["Finding", "PluginLogin", "PluginSettings", "translate"]
+__all__ = ["Finding", "PluginLogin", "PluginSettings", "Signing", "translate"]
 
 
 def translate(
     environ: Mapping[str, str],
     program: str,
     *,
+    now: datetime,
     mode: Literal["strict", "compatible"] = "strict",
     tags_file: str | None = None,
 ) -> PluginSettings:
     """What the variables in *environ* ask of *program*, one of `flags.PROGRAMS`.
 
-    *tags_file* is the text of ``.tags`` in the working folder, if there is one. ``strict`` raises
-    one `SpecError` with everything that would do nothing, lose something or surprise;
-    ``compatible`` does what the plugin does, and lists that in the findings.
+    *now*, with a timezone, is for labels; *tags_file* is the text of ``.tags`` in the working
+    folder, if there is one. ``strict`` raises one `SpecError` with everything that would do
+    nothing, lose something or surprise; ``compatible`` does what the plugin does, and lists that
+    in the findings.
     """
     values = read(environ, program, tags_file=tags_file)
-    if not program.startswith("kaniko"):
-        raise SpecError(f"the plugin {program} cannot be translated")
-    found = translate_kaniko(
-        values,
-        commit_ref=values.text("drone-commit-ref"),
-        default_branch=values.text("drone-repo-branch"),
-        compatible=mode == "compatible",
-    )
+    compatible = mode == "compatible"
+    if program.startswith("kaniko"):
+        found = translate_kaniko(values, compatible=compatible)
+    else:
+        found = translate_docker(values, environ, now=now, compatible=compatible)
     unknown = tuple(
         Finding(
             kind="unknown",

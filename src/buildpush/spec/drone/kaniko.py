@@ -94,16 +94,14 @@ class _Kaniko:
         return name if name.startswith(f"{host}/") else f"{host}/{name}"
 
 
-def translate_kaniko(
-    values: Values, *, commit_ref: str, default_branch: str, compatible: bool
-) -> PluginSettings:
+def translate_kaniko(values: Values, *, compatible: bool) -> PluginSettings:
     """What *values*, of one of the kaniko programs, ask for.
 
     Without *compatible*, findings are for the caller to refuse. Raises `SpecError` for what the
     plugin itself refuses: contradictions, auto-tag for another branch, a push without a source.
     """
     making = _Kaniko(values, compatible)
-    tags = _tags(making, commit_ref, default_branch)
+    tags = _tags(making)
     made = PluginSettings(
         raw_tags=values.items("tags"),
         registry_type=_TYPES[values.program],
@@ -133,8 +131,9 @@ def translate_kaniko(
     )
 
 
-def _tags(making: _Kaniko, ref: str, branch: str) -> tuple[str, ...]:
+def _tags(making: _Kaniko) -> tuple[str, ...]:
     values = making.values
+    ref, branch = values.text("drone-commit-ref"), values.text("drone-repo-branch")
     raw = tuple(dict.fromkeys(filter(None, values.items("tags"))))
     if values.on("auto-tag") and values.on("expand-tag"):
         raise SpecError("PLUGIN_AUTO_TAG and PLUGIN_EXPAND_TAG cannot be together")

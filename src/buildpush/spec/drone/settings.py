@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-__all__ = ["Finding", "FindingKind", "PluginLogin", "PluginSettings"]
+__all__ = ["Finding", "FindingKind", "PluginLogin", "PluginSettings", "Signing"]
 
 FindingKind = Literal["no-op", "contradiction", "lossy", "quirk", "unknown"]
 """Why a variable deserves a word.
@@ -43,11 +43,21 @@ class PluginLogin:
 
 
 @frozen(kw_only=True)
+class Signing:
+    """How the image is signed with cosign; *private_key* is PEM text, or a file's name."""
+
+    private_key: str = field(repr=False)
+    password: str = field(default="", repr=False)
+    parameters: tuple[str, ...] = field(default=(), repr=False)
+
+
+@frozen(kw_only=True)
 class PluginSettings:
     """What one run of a plugin is to do.
 
     *settings* are those of a step; *kaniko* those of `KanikoOptions`, which other backends do
-    not need for the same image. *work* ``nothing`` says *because* why; ``push_only`` pushes
+    not need for the same image. *builder* is what buildx is to create, by its own names;
+    *bake_file* stands for context and Dockerfile. *work* ``nothing`` says *because* why; ``push_only`` pushes
     *source_tar*. *raw_tags* are the tags as they were given: those that the artifact file lists.
     """
 
@@ -60,6 +70,15 @@ class PluginSettings:
     registry_type: str = ""
     registry_url: str = ""
     source_tar: str = ""
+    source_image: str = ""
+    ssh_key: str = field(default="", repr=False)
+    signing: Signing | None = None
+    builder: Mapping[str, object] = field(factory=dict[str, object], repr=False)
+    bake_file: str = ""
+    bake_options: tuple[str, ...] = ()
+    card: str = ""
+    metadata_file: str = ""
+    cache_metrics_file: str = ""
     artifact_file: str = ""
     output_file: str = ""
     digest_files: Mapping[str, str] = field(factory=dict[str, str])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpush.errors import SpecError
-from buildpush.spec.drone import PluginSettings, translate
+from buildpush.spec.drone import PluginSettings
+from buildpush.spec.drone import translate as translate_at
 from buildpush.spec.drone.flags import PROGRAMS, flags_of
 
+translate = partial(translate_at, now=datetime(2026, 3, 4, tzinfo=UTC))
 KANIKOS = [program for program in PROGRAMS if program.startswith("kaniko")]
 BASE = {"PLUGIN_REPO": "acme/app"}
 CANARY = "c4n4ry-value"
