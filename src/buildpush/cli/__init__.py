@@ -42,6 +42,7 @@ _HOMES: Final = {
     "build": "commands",
     "plan": "commands",
     "bake": "bake",
+    "plugin": "plugin",
     "push": "publishing",
     "copy": "publishing",
     "index": "publishing",
@@ -51,6 +52,8 @@ _HOMES: Final = {
     "demo": "commands",
 }
 """Which module has a command: no other is imported for it."""
+
+_CLOUDS: Final = ("ecr", "gcr", "gar", "acr")
 
 Command = Callable[[argparse.Namespace, CancelToken], None]
 
@@ -130,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         "--preview", action="store_true", help="print only what the backend would start"
     )
     _bake_arguments(commands.add_parser("bake", help="build what a bake file describes"))
+    _plugin_arguments(
+        commands.add_parser("plugin", help="do what a plugin of Drone does, by its variables")
+    )
     add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -146,6 +152,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _plugin_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    kinds = ("docker", "buildx", "buildah", "kaniko", *(f"kaniko-{of}" for of in _CLOUDS))
+    add(
+        "plugin",
+        metavar="PLUGIN",
+        nargs="?",
+        default="docker",
+        choices=kinds,
+        help="|".join(kinds),
+    )
+    add("--strict", action="store_true", help="refuse variables that do not do what they say")
+    add("--backend", default="auto", help="native, auto, or another installed backend")
+    add("--plan", action="store_true", help="say what would be done, and stop")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
 
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,1 +1,141 @@
-"""What the Drone plugins do around a build: a run from their environment to their files."""
+"""Runs of Drone's plugins, from their environment to the files that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack, cast
+
+from attrs import field, frozen
+
+from ..errors import SpecError
+from ..events import EventSink, Warned, ignore
+from ..oci import Digest, ImageReference
+from ..runtime import CancelToken, Environment
+from ..runtime.workdir import workdir
+from ..spec.drone import PluginSettings
+from ..step import BuildAndPushStep
+from ..step.drone import keychains, step_of
+from ..step.variables import Mode, read_plugin
+from .files import write_files
+
+if TYPE_CHECKING:
+    from ..plan import BuildResult
+    from ..publishing import PushResult
+    from ..step.drone import PluginArguments
+
+__all__ = ["PluginResult", "run_plugin"]
+
+
+@frozen(kw_only=True)
+class PluginResult:
+    """What a plugin has done.
+
+    *skipped* says why nothing was, empty otherwise; *digest* and *references* are those of the
+    image, *files* what was written beside it, *remarks* what the variables asked for that does
+    nothing, or something else than it says.
+    """
+
+    skipped: str = ""
+    digest: Digest | None = None
+    references: tuple[ImageReference, ...] = ()
+    files: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+    result: BuildResult | PushResult | None = field(default=None, repr=False)
+
+
+def run_plugin(
+    environ: Mapping[str, str] | None = None,
+    *,
+    plugin: str = "docker",
+    mode: Mode = "compatible",
+    on_event: EventSink = ignore,
+    cancel: CancelToken | None = None,
+    **settings: Unpack[PluginArguments],
+) -> PluginResult:
+    """Do what a plugin of Drone does with the same variables: build and push, or push alone.
+
+    *plugin* is ``docker``, ``buildx``, ``buildah``, ``kaniko``, or ``kaniko-`` with ``ecr``,
+    ``gcr``, ``gar`` or ``acr``; *environ* this process's variables without it; *settings* are of
+    the step, such as ``backend``, and win. ``compatible`` does what the plugin does and says
+    where that is not what the variables say; ``strict`` refuses instead.
+
+    Raises `SpecError` for variables that are wrong, and what builds and pushes raise.
+    """
+    cancel = cancel or CancelToken()
+    current = Environment.current()
+    asked, variables = read_plugin(environ, plugin, mode)
+    remarks = tuple(map(str, asked.findings))
+    _refuse(asked)
+    if asked.work == "nothing":
+        _say(remarks, on_event)
+        return PluginResult(skipped=asked.because, remarks=remarks)
+    with workdir(current.temporary, current.uid) as private:
+        result: BuildResult | PushResult
+        if asked.work == "push_only":
+            _say(remarks, on_event)
+            result = _push(asked, variables, settings, private, on_event, cancel)
+        else:
+            made = cast("Mapping[str, object]", settings)
+            step = step_of(asked, variables, BuildAndPushStep.parse, made, private=private)
+            result = step.run(on_event=on_event, cancel=cancel)
+    return PluginResult(
+        digest=result.digest,
+        references=result.references,
+        files=write_files(asked, result, current.cwd, plugin),
+        remarks=remarks,
+        result=result,
+    )
+
+
+def _say(remarks: tuple[str, ...], on_event: EventSink) -> None:
+    for remark in remarks:
+        on_event(Warned(at=0.0, message=remark))
+
+
+def _refuse(asked: PluginSettings) -> None:
+    """What would be lost, and somebody counts on."""
+    if asked.bake_file:
+        raise SpecError(
+            "PLUGIN_BAKE_FILE: a bake file makes several steps",
+            hint="use BuildAndPushStep.from_bake, or the command bake",
+        )
+    if asked.signing is not None:
+        raise SpecError(
+            "PLUGIN_COSIGN_PRIVATE_KEY: images are not signed here",
+            hint="sign the digest afterwards with cosign; leave the variable out",
+        )
+
+
+def _push(
+    asked: PluginSettings,
+    variables: Mapping[str, str],
+    settings: PluginArguments,
+    private: Path,
+    on_event: EventSink,
+    cancel: CancelToken,
+) -> PushResult:
+    from ..publishing import push
+
+    repo, tags = str(asked.settings["repo"]), cast("tuple[str, ...]", asked.settings["tags"])
+    chosen = {
+        name: value
+        for name, value in (*asked.settings.items(), *settings.items())
+        if name in ("insecure", "mirrors", "registries", "timeout", "retries")
+    }
+    if asked.source_tar:
+        source = asked.source_tar
+    else:
+        name = asked.source_image or f"{repo}:{tags[0]}"
+        tagged = ":" in name.rpartition("/")[2] or "@" in name
+        source = f"docker-daemon:{name if tagged else f'{name}:latest'}"
+    given = settings.get("auth", ())
+    auth = (given,) if not isinstance(given, list | tuple) else given
+    return push(
+        source,
+        [f"{repo}:{tag}" for tag in tags],
+        auth=[*cast("tuple[str, ...]", auth), *keychains(asked, variables, private=private)],
+        on_event=on_event,
+        cancel=cancel,
+        **chosen,  # type: ignore[arg-type]
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from ..auth import Credential, Keychain
-from ..errors import PlanError
+from ..auth import Keychain
+from ..auth.reading import read_keychains
 from ..http.trust import Certificates
 from ..oci import Digest, Platform
 from ..plan import PushPolicy
@@ -49,34 +49,6 @@ class PushArguments(TypedDict, total=False):
     timeout: str | float | timedelta | None
 
 
-def _read_keychains(value: object) -> tuple[Keychain, ...]:
-    if isinstance(value, Credential):
-        raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
-    if isinstance(value, Keychain):
-        return (value,)
-    if isinstance(value, str):
-        return (_named(value),)
-    if not isinstance(value, list | tuple):
-        raise ValueError("expected keychains: names, or objects with resolve(repository, access)")
-    return tuple(
-        keychain for item in cast("Sequence[object]", value) for keychain in _read_keychains(item)
-    )
-
-
-def _named(name: str) -> Keychain:
-    """The keychain called *name*, which is not quoted: it may be a password in the wrong place."""
-    from ..auth.catalog import KeychainCatalog
-
-    catalog = KeychainCatalog.discover()
-    if name not in catalog.entries:
-        installed = ", ".join(sorted(catalog.entries)) or "none"
-        raise ValueError(f"no keychain has the name that was given; installed: {installed}")
-    try:
-        return catalog.load(name)
-    except PlanError as error:
-        raise ValueError(error.message) from error
-
-
 _ALL: Final = "all"
 
 
@@ -85,7 +57,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    auth: Annotated[tuple[Keychain, ...], PlainValidator(_read_keychains)] = ()
+    auth: Annotated[tuple[Keychain, ...], PlainValidator(read_keychains)] = ()
     insecure: RegistryHosts = frozenset()
     registries: Registries = {}
     mirrors: Mirrors = {}

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Final, Self, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, Unpack, cast
 
 import anyio
 import anyio.from_thread
@@ -16,9 +16,10 @@ import anyio.to_thread
 from attrs import evolve
 from pydantic import ConfigDict, PlainValidator
 
-from ..auth import Chain, Credential, Keychain, PullOnly
+from ..auth import Chain, Keychain, PullOnly
+from ..auth.reading import read_keychains
 from ..backends import AUTO_ORDER, Backend, BackendCatalog, Previewing, choose
-from ..errors import CredentialConflictError, PlanError, SpecError
+from ..errors import CredentialConflictError, SpecError
 from ..events import Event, EventSink, Phase, PhaseStarted, Warned, ignore
 from ..oci import ImageReference, Repository
 from ..plan import Artifact, BuildRequest, BuildResult, Delivery, Feature, Plan, make_plan
@@ -30,6 +31,7 @@ from .streams import AsyncEventStream, Body, EventStream, Worker
 
 if TYPE_CHECKING:
     from .bake import BakeArguments
+    from .drone import PluginArguments
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
@@ -42,35 +44,6 @@ def _read_backend(value: object) -> str | Backend:
     if isinstance(value, Backend) and not isinstance(value, type):
         return value
     raise ValueError("expected the name of a backend, or an object with probe() and build()")
-
-
-def _read_keychains(value: object) -> tuple[Keychain, ...]:
-    if isinstance(value, Credential):
-        raise ValueError("a credential needs to know for what: use StaticKeychain(prefix=…)")
-    if isinstance(value, Keychain):
-        return (value,)
-    if isinstance(value, str):
-        return (_named(value),)
-    if not isinstance(value, list | tuple):
-        raise ValueError("expected keychains: names, or objects with resolve(repository, access)")
-    found: list[Keychain] = []
-    for item in cast("Sequence[object]", value):
-        found.extend(_read_keychains(item))
-    return tuple(found)
-
-
-def _named(name: str) -> Keychain:
-    """The keychain called *name*, which is not quoted: it may be a password in the wrong place."""
-    from ..auth.catalog import KeychainCatalog
-
-    catalog = KeychainCatalog.discover()
-    if name not in catalog.entries:
-        installed = ", ".join(sorted(catalog.entries)) or "none"
-        raise ValueError(f"no keychain has the name that was given; installed: {installed}")
-    try:
-        return catalog.load(name)
-    except PlanError as error:
-        raise ValueError(error.message) from error
 
 
 class BuildAndPushArguments(StepArguments, total=False):
@@ -94,7 +67,7 @@ class BuildAndPushStep(StepSpec):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     backend: Annotated[str | Backend, PlainValidator(_read_backend)] = "auto"
-    auth: Annotated[tuple[Keychain, ...], PlainValidator(_read_keychains)] = ()
+    auth: Annotated[tuple[Keychain, ...], PlainValidator(read_keychains)] = ()
 
     if TYPE_CHECKING:
 
@@ -137,6 +110,34 @@ class BuildAndPushStep(StepSpec):
         )
         make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
         return steps(request, make, cast("Mapping[str, object]", settings), cancel=cancel)
+
+    @classmethod
+    def from_plugin_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        plugin: str = "docker",
+        mode: Literal["strict", "compatible"] = "strict",
+        **settings: Unpack[PluginArguments],
+    ) -> Self:
+        """The step that the ``PLUGIN_`` variables of one of Drone's plugins describe.
+
+        *plugin* is ``docker``, ``buildx``, ``buildah``, ``kaniko``, or ``kaniko-`` with ``ecr``,
+        ``gcr``, ``gar`` or ``acr``; *environ* this process's variables without it; *settings*
+        win. The mode ``strict`` refuses variables that would do nothing, lose something or
+        contradict each other; ``compatible`` does what the plugin does, and the plan warns.
+
+        Raises `SpecError` that names every variable that is wrong, also where they describe no
+        build: `run_plugin` does those, and writes a plugin's files.
+        """
+        from .drone import not_a_step, step_of
+        from .variables import read_plugin
+
+        asked, variables = read_plugin(environ, plugin, mode)
+        if why := not_a_step(asked):
+            raise SpecError(why, hint="a step is one build; run_plugin does what the plugin does")
+        make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
+        return step_of(asked, variables, make, cast("Mapping[str, object]", settings))
 
     def plan(self, *, backend: str | Backend | None = None) -> Plan:
         """Resolve the settings against a backend, without building anything.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import evolve
 
 from ...errors import SpecError
 from ..tagging import drone_tags, is_tagged_by_default
 from ..values import FromEnv, SecretSource
+from .around import builder, logins, signing, words
 from .reading import Values
-from .settings import Finding, FindingKind, PluginLogin, PluginSettings, Signing
+from .settings import PluginSettings
+from .translating import Translating
 
 __all__ = ["translate_docker"]
 
-_HUB: Final = "https://index.docker.io/v1/"
-_HUB_V2: Final = ("https://index.docker.io/v2/", "https://registry.hub.docker.com/v2/")
 _LABELS: Final = "org.opencontainers.image."
 _PROXIES: Final = ("http_proxy", "https_proxy", "no_proxy")
 _NO_DAEMON: Final = "no docker daemon is started here, so there is none to configure"
@@ -64,35 +64,6 @@ _NOTHING: Final[Mapping[str, str]] = {
 }
 
 
-@define(eq=False)
-class _Docker:
-    """One translation under way."""
-
-    values: Values
-    environ: Mapping[str, str]
-    compatible: bool
-    settings: dict[str, object] = field(factory=dict[str, object])
-    findings: list[Finding] = field(factory=list[Finding])
-
-    def say(self, kind: FindingKind, flag: str, text: str) -> None:
-        """Note a finding about the variable that *flag* was read from."""
-        found = self.values.by_name[flag]
-        variable = found.variable or found.flag.variables[0]
-        self.findings.append(Finding(kind=kind, variable=variable, text=text))
-
-    def pairs(self, flag: str) -> dict[str, str | None]:
-        """``name=value`` items; a name alone takes its value from the environment."""
-        found: dict[str, str | None] = {}
-        values = 0
-        for item in filter(None, self.values.items(flag)):
-            name, equals, value = item.partition("=")
-            if not equals and values and flag != "args-new":
-                self.say("lossy", flag, "has an item without =, as a value with a comma makes")
-            values += bool(equals)
-            found[name] = value if equals else None
-        return found
-
-
 def translate_docker(
     values: Values, environ: Mapping[str, str], *, now: datetime, compatible: bool
 ) -> PluginSettings:
@@ -101,7 +72,7 @@ def translate_docker(
     Without *compatible*, findings are for the caller to refuse. Raises `SpecError` for what the
     plugin itself refuses.
     """
-    making = _Docker(values, environ, compatible)
+    making = Translating(values, environ, compatible)
     program, settings = values.program, making.settings
     made = PluginSettings(
         raw_tags=values.items("tags"),
@@ -113,8 +84,8 @@ def translate_docker(
         metadata_file=values.text("metadata-file"),
         cache_metrics_file=values.text("cache-metrics-file"),
         card=values.text("drone-card-path"),
-        logins=tuple(_logins(making)),
-        signing=_signing(making),
+        logins=tuple(logins(making)),
+        signing=signing(making),
         ssh_key=_ssh_key(making),
     )
     tags = _tags(making)
@@ -132,14 +103,14 @@ def translate_docker(
     return evolve(
         made,
         settings=settings,
-        builder=_builder(making),
+        builder=builder(making),
         bake_file=values.text("bake-file"),
-        bake_options=_words(values.text("bake-options")),
+        bake_options=words(values.text("bake-options")),
         findings=tuple(making.findings),
     )
 
 
-def _tags(making: _Docker) -> tuple[str, ...] | None:
+def _tags(making: Translating) -> tuple[str, ...] | None:
     """The tags; None where auto-tag has none for what is built."""
     values = making.values
     if values.on("tags.auto"):
@@ -165,7 +136,7 @@ def _tags(making: _Docker) -> tuple[str, ...] | None:
     return tags
 
 
-def _push_only(making: _Docker, made: PluginSettings) -> PluginSettings:
+def _push_only(making: Translating, made: PluginSettings) -> PluginSettings:
     values = making.values
     if values.program == "docker" and values.on("dry-run"):
         raise SpecError("PLUGIN_PUSH_ONLY and PLUGIN_DRY_RUN cannot be together")
@@ -183,7 +154,7 @@ def _push_only(making: _Docker, made: PluginSettings) -> PluginSettings:
     )
 
 
-def _build(making: _Docker, now: datetime) -> None:
+def _build(making: Translating, now: datetime) -> None:
     """What is built, from what, with which labels."""
     values, settings = making.values, making.settings
     settings["context"] = values.text("context") or "."
@@ -208,7 +179,7 @@ def _build(making: _Docker, now: datetime) -> None:
         _tar(making)
 
 
-def _squash(making: _Docker) -> None:
+def _squash(making: Translating) -> None:
     program = making.values.program
     if program == "buildx":
         making.say("no-op", "squash", "buildx takes it and does nothing")
@@ -218,7 +189,7 @@ def _squash(making: _Docker) -> None:
         making.settings["squash"] = True
 
 
-def _tar(making: _Docker) -> None:
+def _tar(making: Translating) -> None:
     values = making.values
     kind = values.text("buildx-output-format") or "docker"
     if kind not in ("docker", "oci"):
@@ -229,7 +200,7 @@ def _tar(making: _Docker) -> None:
         making.say("no-op", "tar-path", "does nothing without PLUGIN_DRY_RUN")
 
 
-def _build_args(making: _Docker) -> dict[str, str | None]:
+def _build_args(making: Translating) -> dict[str, str | None]:
     values = making.values
     several = values.on("plugin-multiple-build-agrs")
     used, unused = ("args-new", "args") if several else ("args", "args-new")
@@ -246,7 +217,7 @@ def _build_args(making: _Docker) -> dict[str, str | None]:
 
 
 def _from_environment(
-    making: _Docker, name: str, found: dict[str, str | None], given: list[str], flag: str
+    making: Translating, name: str, found: dict[str, str | None], given: list[str], flag: str
 ) -> None:
     """Add *name* and its upper case from the environment, unless an argument stands in the way."""
     upper, environ = name.upper(), making.environ
@@ -270,7 +241,7 @@ def _from_environment(
         given.append(f"{each}={value}")
 
 
-def _labels(making: _Docker, now: datetime) -> dict[str, str | None]:
+def _labels(making: Translating, now: datetime) -> dict[str, str | None]:
     values = making.values
     labels: dict[str, str | None] = {}
     if values.on("auto-label"):
@@ -288,7 +259,7 @@ def _labels(making: _Docker, now: datetime) -> dict[str, str | None]:
     return {name: value or "" for name, value in labels.items()}
 
 
-def _secrets(making: _Docker) -> None:
+def _secrets(making: Translating) -> None:
     values = making.values
     found: dict[str, SecretSource] = {}
     for flag in ("secrets-from-env", "secrets-from-file"):
@@ -312,7 +283,7 @@ def _secrets(making: _Docker) -> None:
         making.settings["secrets"] = found
 
 
-def _ssh_key(making: _Docker) -> str:
+def _ssh_key(making: Translating) -> str:
     key = making.values.text("ssh-agent-key")
     if key and making.values.program == "buildx":
         making.say("no-op", "ssh-agent-key", "the plugin reads it and does nothing with it")
@@ -320,7 +291,7 @@ def _ssh_key(making: _Docker) -> str:
     return key
 
 
-def _cache(making: _Docker) -> None:
+def _cache(making: Translating) -> None:
     values = making.values
     for flag, name in (("cache-from", "cache_from"), ("cache-to", "cache_to")):
         found = tuple(_completed(making, each) for each in values.items(flag) if each)
@@ -331,7 +302,7 @@ def _cache(making: _Docker) -> None:
             making.say("lossy", name, _OWN_CACHE)
 
 
-def _completed(making: _Docker, cache: str) -> str:
+def _completed(making: Translating, cache: str) -> str:
     """*cache* with what other flags say about all of them."""
     values = making.values
     if values.on("path-style") and "type=s3" in cache and "use_path_style" not in cache:
@@ -341,7 +312,7 @@ def _completed(making: _Docker, cache: str) -> str:
     return cache
 
 
-def _registries(making: _Docker) -> None:
+def _registries(making: Translating) -> None:
     values = making.values
     if values.text("daemon.mirror"):
         making.settings["mirrors"] = {"docker.io": (values.text("daemon.mirror"),)}
@@ -350,7 +321,7 @@ def _registries(making: _Docker) -> None:
         making.settings["insecure"] = (host.partition("/")[0],)
 
 
-def _unused(making: _Docker) -> None:
+def _unused(making: Translating) -> None:
     """What does nothing here, or in the plugin."""
     values = making.values
     for flag, why in _NOTHING.items():
@@ -377,100 +348,3 @@ def _unused(making: _Docker) -> None:
 def _default(values: Values, flag: str) -> str:
     known = values.by_name[flag].flag
     return known.default or {"bool": "False", "bool-T": "True", "int": "0"}.get(known.kind, "")
-
-
-def _builder(making: _Docker) -> dict[str, object]:
-    """What buildx is to create, by the names of its own options."""
-    values = making.values
-    driver = values.text("builder-driver")
-    names = {"builder-name": "name", "builder-daemon-config": "buildkitd_config"}
-    found: dict[str, object] = {
-        name: values.text(flag) for flag, name in names.items() if values.text(flag)
-    }
-    if any(values.items("cache-to")) and driver in ("", "docker") and not values.text("bake-file"):
-        driver = "docker-container"
-    if driver and driver != "docker":
-        found["driver"] = driver
-    options = [*filter(None, values.items("builder-driver-opts-new"))] or [
-        *filter(None, values.items("builder-driver-opts"))
-    ]
-    version = values.text("buildkit-version")
-    if version:
-        images = [at for at, each in enumerate(options) if each.startswith("image=")]
-        if not images:
-            making.say(
-                "no-op", "buildkit-version", "does nothing without an image= of the builder"
-            )
-        for at in images:
-            options[at] = f"image={version}"
-    if options:
-        found["driver_options"] = tuple(options)
-    if values.text("builder-remote-conn"):
-        if driver == "remote":
-            found["endpoint"] = values.text("builder-remote-conn")
-        else:
-            making.say("no-op", "builder-remote-conn", "does nothing without the driver remote")
-    if values.on("buildkit-inherit-auth"):
-        making.say(
-            "lossy", "buildkit-inherit-auth", "would show secrets in arguments, and is left out"
-        )
-    return found
-
-
-def _signing(making: _Docker) -> Signing | None:
-    values = making.values
-    key, password = values.text("cosign.private-key"), values.text("cosign.password")
-    parameters = tuple(values.text("cosign.params").split())
-    if not key:
-        for flag in ("cosign.password", "cosign.params"):
-            if values.text(flag):
-                making.say("no-op", flag, "does nothing without PLUGIN_COSIGN_PRIVATE_KEY")
-        return None
-    if "ENCRYPTED" in key and not password:
-        raise SpecError("PLUGIN_COSIGN_PASSWORD: is missing, and the key is encrypted")
-    if any(each.startswith(("--oidc", "--identity-token")) for each in parameters):
-        raise SpecError("PLUGIN_COSIGN_PARAMS: signing without a key is not known here")
-    return Signing(private_key=key, password=password, parameters=parameters)
-
-
-def _logins(making: _Docker) -> Iterator[PluginLogin]:
-    """The push registry's login, then that of base images."""
-    values = making.values
-    if values.text("docker.config"):
-        yield PluginLogin(kind="config", config=values.text("docker.config"))
-    host = values.text("docker.registry")
-    host = _HUB if host in _HUB_V2 else host
-    if values.text("docker.password"):
-        yield PluginLogin(
-            kind="basic",
-            host=host,
-            username=values.text("docker.username"),
-            password=values.text("docker.password"),
-        )
-    elif values.text("access-token"):
-        token = values.text("access-token")
-        yield PluginLogin(kind="basic", host=host, username="oauth2accesstoken", password=token)
-    elif values.text("docker.username"):
-        making.say("no-op", "docker.username", "does nothing without a password")
-    base = values.text("docker.baseimageregistry")
-    user, password = (
-        values.text("docker.baseimageusername"),
-        values.text("docker.baseimagepassword"),
-    )
-    if base and user and password:
-        base = _HUB if base in _HUB_V2 else base
-        yield PluginLogin(
-            kind="basic", host=base, username=user, password=password, pull_only=True
-        )
-    elif base:
-        making.say(
-            "no-op", "docker.baseimageregistry", "does nothing without a user and a password"
-        )
-    elif user or password:
-        half = "docker.baseimageusername" if user else "docker.baseimagepassword"
-        making.say("no-op", half, "does nothing without PLUGIN_BASE_IMAGE_REGISTRY")
-
-
-def _words(text: str) -> tuple[str, ...]:
-    """What stands between semicolons."""
-    return tuple(word.strip() for word in text.split(";") if word.strip())
