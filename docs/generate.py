@@ -138,6 +138,7 @@ _MODULES: Final = (
     "buildpush.runtime",
     "buildpush.spec.tagging",
     "buildpush.strategy",
+    "buildpush.plugins",
     "buildpush.runtime.process",
     "buildpush.registry",
     "buildpush.registry.push",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .plan import BuildResult as BuildResult
     from .plan import Capabilities as Capabilities
     from .plan import Plan as Plan
+    from .plugins import run_plugin as run_plugin
     from .publishing import PushResult as PushResult
     from .publishing import assemble as assemble
     from .publishing import copy as copy
@@ -66,6 +67,7 @@ _HOMES = {
     "events": ("Event", "RunState"),
     "oci": ("Digest", "ImageReference", "Platform", "Repository"),
     "plan": ("BuildResult", "Capabilities", "Plan"),
+    "plugins": ("run_plugin",),
     "publishing": ("PushResult", "assemble", "copy", "push"),
     "runtime": ("CancelToken",),
     "spec": ("FromEnv", "StepSpec"),
@@ -112,6 +114,7 @@ __all__ = [
     "explain",
     "push",
     "run_many",
+    "run_plugin",
 ]
 
 

@@ -201,17 +201,6 @@ class InvalidReferenceError(SpecError):
     suggestion: str = ""
 
 
-class ExpressionError(SpecError):
-    """A `<+…>` expression that cannot be read or resolved.
-
-    *expression* is its text, *available* the names that could have been meant, closest first.
-    """
-
-    slug = "expression-unresolved"
-    expression: str = ""
-    available: tuple[str, ...] = ()
-
-
 class DockerfileError(SpecError):
     """A Dockerfile that cannot be parsed or resolved; always carries `SourceEvidence`."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, TypeVar, cast
 
 from attrs import evolve
 from pydantic import SecretStr
@@ -77,13 +77,50 @@ def step_of(
         key = _written(private, "ssh.pem", asked.ssh_key.encode() + b"\n", "PLUGIN_SSH_AGENT_KEY")
         settings["ssh"] = {"default": key}
     settings["auth"] = keychains(asked, environ, private=private)
-    settings["remarks"] = tuple(map(str, asked.findings))
-    wanted = overrides.get("backend")
+    settings["remarks"] = (*map(str, asked.findings), *_left(asked, overrides.get("backend")))
+    settings["backend"] = _backend(asked, overrides.get("backend"))
+    return make({**settings, **overrides, "backend": settings["backend"]})
+
+
+def _backend(asked: PluginSettings, wanted: object) -> object:
+    """The backend *wanted*, by name or as an object, with the options that are its own."""
     if wanted == "kaniko" and asked.kaniko:
         from ..backends.kaniko import KanikoBackend, KanikoOptions
 
-        overrides = {**overrides, "backend": KanikoBackend(options=KanikoOptions(**asked.kaniko))}  # type: ignore[arg-type]
-    return make({**settings, **overrides})
+        return KanikoBackend(options=KanikoOptions(**asked.kaniko))  # type: ignore[arg-type]
+    if wanted == "buildx" and asked.builder:
+        from ..backends.buildx import Builder, BuildxBackend
+
+        made = dict(asked.builder)
+        if "driver" not in made:
+            return BuildxBackend(builder=str(made.get("name", "")))
+        pairs = (
+            each.partition("=") for each in cast("Sequence[str]", made.get("driver_options", ()))
+        )
+        config = str(made.get("buildkitd_config", ""))
+        builder = Builder(
+            driver=cast("Literal['docker-container', 'kubernetes', 'remote']", made["driver"]),
+            endpoint=str(made.get("endpoint", "")),
+            options={name: value for name, _, value in pairs},
+            buildkitd_config=Path(config) if config else None,
+        )
+        return BuildxBackend(create=builder)
+    return wanted or "auto"
+
+
+def _left(asked: PluginSettings, wanted: object) -> Iterator[str]:
+    """What is asked and not done here, or not with the backend *wanted*."""
+    if asked.builder and wanted != "buildx":
+        yield 'a builder of buildx is not made: that is for backend="buildx"'
+    if asked.kaniko and wanted != "kaniko":
+        names = ", ".join(sorted(asked.kaniko))
+        yield f"settings of kaniko alone are left out: {names}"
+    if asked.card:
+        yield "DRONE_CARD_PATH: no card is written"
+    if asked.cache_metrics_file:
+        yield "PLUGIN_CACHE_METRICS_FILE: is not written: events say what was cached"
+    if asked.lifecycle_policy or asked.repository_policy:
+        yield "policies are given to a repository that is made, not to one that is there"
 
 
 def not_a_step(asked: PluginSettings) -> str:

@@ -317,7 +317,8 @@ def _registries(making: Translating) -> None:
     if values.text("daemon.mirror"):
         making.settings["mirrors"] = {"docker.io": (values.text("daemon.mirror"),)}
     if values.on("daemon.insecure"):
-        host = values.text("docker.registry").partition("://")[2] or values.text("docker.registry")
+        registry = values.text("docker.registry")
+        host = registry.partition("://")[2] or registry or values.text("repo")
         making.settings["insecure"] = (host.partition("/")[0],)
 
 

@@ -1,1 +1,0 @@
-"""The `<+…>` expressions of Harness: read, resolved, evaluated."""

@@ -1,1 +1,0 @@
-"""Harness YAML as steps, and steps as Harness YAML."""
