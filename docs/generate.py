@@ -137,6 +137,7 @@ _MODULES: Final = (
     "buildpush.plan",
     "buildpush.runtime",
     "buildpush.spec.tagging",
+    "buildpush.spec.expressions",
     "buildpush.strategy",
     "buildpush.plugins",
     "buildpush.runtime.process",

@@ -5,6 +5,7 @@ Branches mean remedies: the class tells the reader what to do next.
     BuildpushError
     ├── SpecError                       fix the input                    (ValueError)
     │   ├── InvalidReferenceError
+    │   ├── ExpressionError             fix the expression, or give its value
     │   └── DockerfileError
     ├── PlanError                       change the backend or the host
     │   ├── BackendUnavailableError
@@ -199,6 +200,17 @@ class InvalidReferenceError(SpecError):
     slug = "reference-invalid"
     position: int | None = None
     suggestion: str = ""
+
+
+class ExpressionError(SpecError):
+    """A ``<+…>`` expression that is malformed, or names what is not there.
+
+    *expression* is the text as it was written, *where* the path of its setting.
+    """
+
+    slug = "expression-unresolved"
+    expression: str = ""
+    where: str = ""
 
 
 class DockerfileError(SpecError):
