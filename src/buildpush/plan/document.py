@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from textwrap import indent
 
@@ -99,6 +99,17 @@ class Plan:
 
     def __str__(self) -> str:
         return self.render()
+
+    def veiled(self, veil: Callable[[str], str]) -> Plan:
+        """The same plan, with *veil* applied to all that it says."""
+        return evolve(
+            self,
+            decisions=tuple(
+                evolve(each, value=veil(each.value), how=veil(each.how)) for each in self.decisions
+            ),
+            warnings=tuple(map(veil, self.warnings)),
+            preview=veil(self.preview),
+        )
 
     def with_files(self, secrets: Mapping[str, Path], ssh: Mapping[str, Path]) -> BuildRequest:
         """The request to carry out, once secrets and agents are files only this run can read."""

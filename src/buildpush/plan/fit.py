@@ -195,6 +195,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "media_types": _PUSHED_BY_US,
     "timeout": _BY_BUILDPUSH,
     "quiet": _BY_BUILDPUSH,
+    "hidden": _BY_BUILDPUSH,
     "remarks": _BY_BUILDPUSH,
     "connector_ref": _CONNECTOR,
     "registry_ref": _CONNECTOR,

@@ -170,7 +170,7 @@ class BuildRequest:
     delivery: Delivery = Delivery.LAYOUT
     target: str | None = None
     platforms: tuple[Platform, ...] = ()
-    build_args: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    build_args: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text, repr=False)
     labels: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
     annotations: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
     secrets: Mapping[str, Path] = field(factory=dict[str, Path], converter=_copy_paths)

@@ -88,6 +88,8 @@ def _value(name: str, value: object) -> str:
     match name, value:
         case (("secrets" | "ssh" | "env_variables"), Mapping()):
             return ", ".join(cast("Mapping[str, object]", value))
+        case "hidden", tuple():
+            return f"{len(cast('tuple[object, ...]', value))} values"
         case _:
             return shown(value)
 

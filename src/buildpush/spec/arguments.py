@@ -114,4 +114,5 @@ class StepArguments(TypedDict, total=False):
     registry_ref: str | None
     base_image_connector_refs: _Names
     env_variables: _Numbers
+    hidden: Sequence[str | SecretStr]
     remarks: Sequence[str]

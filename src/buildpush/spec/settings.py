@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -229,6 +230,10 @@ class StepSpec(BaseModel):
         default={}, description="Flags of Harness's plugin containers, by name."
     )
 
+    hidden: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Values that never show: not in events, logs, errors, plans or `repr`.",
+    )
     remarks: tuple[str, ...] = Field(
         default=(),
         description="Warnings that belong to the plan, from whoever wrote the settings.",
@@ -288,6 +293,12 @@ class StepSpec(BaseModel):
             },
         )
 
+    def veiled(self, text: str) -> str:
+        """*text* without the values that are `hidden`."""
+        for value in sorted((each.get_secret_value() for each in self.hidden), key=len)[::-1]:
+            text = text.replace(value, "***").replace(repr(value)[1:-1], "***") if value else text
+        return text
+
     @classmethod
     def _spellings(cls) -> Mapping[str, tuple[str, ...]]:
         """The names of all settings, each with its spellings in YAML."""
@@ -318,10 +329,19 @@ class StepSpec(BaseModel):
     def __repr_args__(self) -> Any:
         """Show what was set; secrets show as asterisks."""
         return [
-            (name, getattr(self, name))
+            (name, _Shown(self.veiled(repr(getattr(self, name)))))
             for name in type(self).model_fields
             if name in self.model_fields_set
         ]
+
+
+class _Shown(str):
+    """Text that is its own `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def spellings(model: type[BaseModel], name: str) -> tuple[str, ...]:

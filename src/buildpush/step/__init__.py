@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Unpack, cast
 
 import anyio
 import anyio.from_thread
@@ -30,12 +30,13 @@ from ..spec import StepArguments, StepSpec
 from .streams import AsyncEventStream, Body, EventStream, Worker
 
 if TYPE_CHECKING:
+    from ..auth.connectors import Connectors
+    from ..spec.expressions import Context
     from .bake import BakeArguments
     from .drone import PluginArguments
+    from .harness import HarnessArguments
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
-
-_LARGEST_DOCKERFILE: Final = 16 << 20
 
 
 def _read_backend(value: object) -> str | Backend:
@@ -72,6 +73,44 @@ class BuildAndPushStep(StepSpec):
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[BuildAndPushArguments]) -> None: ...
+
+    else:
+
+        def __init__(self, **settings: Any) -> None:
+            if settings.get("env_variables") or settings.get("envVariables"):
+                from .flags import with_flags
+
+                settings = with_flags(settings)
+            super().__init__(**settings)
+
+    @classmethod
+    def from_harness(
+        cls,
+        source: str | Path,
+        *,
+        step: str = "",
+        expressions: Context | None = None,
+        connectors: Connectors | None = None,
+        **settings: Unpack[HarnessArguments],
+    ) -> Self:
+        """One step of Harness's YAML: of a file, or of a text with more than one line.
+
+        *source* is a step alone, a stage or a pipeline; *step* says which one, by its identifier
+        or path, where there are several. *expressions* has the values of its ``<+…>``, *connectors* who
+        logs in, by the names that it refers to; without them, this machine's own logins are
+        used. *settings* win.
+
+        Raises `SpecError` with path and line for unknown keys and wrong values, and
+        `ExpressionError` for expressions that have no value. See `run_harness` for all the steps
+        of a file, with their conditions, strategies and failures.
+        """
+        from ..spec.expressions import Context
+        from .harness import one_step, read_file
+
+        found = read_file(source).step(step)
+        make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
+        given = cast("Mapping[str, object]", settings)
+        return one_step(found, make, expressions or Context(), connectors, given)
 
     @classmethod
     def from_bake(
@@ -261,6 +300,8 @@ class BuildAndPushStep(StepSpec):
                 sink=_noting(emit, warnings, log.sink, quiet=self.quiet),
                 environment=environment,
             )
+            for value in self.hidden:
+                run.redact.learn(value.get_secret_value())
             run.emit(PhaseStarted(at=run.now, phase=Phase.PLAN))
             if log.reason:
                 run.warn(f"no log is kept: {log.reason}")
@@ -307,9 +348,10 @@ class BuildAndPushStep(StepSpec):
     def _choose(self, backend: str | Backend, environment: Environment) -> tuple[Backend, Plan]:
         from ..dockerfile import parse
         from ..oci import Platform
+        from .finding import dockerfile_path, read_dockerfile
 
-        path = _dockerfile_path(self.context, self.dockerfile, environment)
-        dockerfile = parse(_read(path), filename=str(self.dockerfile))
+        path = dockerfile_path(self.context, self.dockerfile, environment)
+        dockerfile = parse(read_dockerfile(path), filename=str(self.dockerfile))
 
         catalog = BackendCatalog.discover()
 
@@ -323,11 +365,11 @@ class BuildAndPushStep(StepSpec):
                 host=Platform.host(),
                 installed=catalog.entries,
             )
-            if not isinstance(backend, Previewing):
-                return made
-            # Their names are enough: nothing is read until the step runs.
-            names = {name: Path(name) for name in made.secrets}
-            return evolve(made, preview=backend.preview(made.with_files(names, {})))
+            if isinstance(backend, Previewing):
+                # Their names are enough: nothing is read until the step runs.
+                names = {name: Path(name) for name in made.secrets}
+                made = evolve(made, preview=backend.preview(made.with_files(names, {})))
+            return made.veiled(self.veiled) if self.hidden else made
 
         if not isinstance(backend, str):
             return backend, plan_for(backend)
@@ -343,37 +385,6 @@ def _cached_in(request: BuildRequest) -> frozenset[Repository]:
 
 def _local_outputs(plan: Plan, cwd: Path) -> tuple[Path, ...]:
     return tuple(cwd / output.destination for output in plan.outputs if output.type == "local")
-
-
-def _dockerfile_path(context: Path, dockerfile: Path, environment: Environment) -> Path:
-    """Find the Dockerfile: in the build context, else from the current folder, as kaniko does."""
-    folder = environment.cwd / context
-    candidates = (folder / dockerfile, environment.cwd / dockerfile)
-    try:
-        if not folder.is_dir():
-            raise SpecError(f"context: no such folder: {context}", hint="give the folder to build")
-        for candidate in candidates:
-            if candidate.is_file():
-                return candidate
-    except OSError as error:
-        raise SpecError(f"cannot look at {error.filename}: {error.strerror}") from error
-    raise SpecError(
-        f"dockerfile: no such file: {dockerfile}",
-        hint=f"looked for {' and '.join(dict.fromkeys(str(c) for c in candidates))}",
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > _LARGEST_DOCKERFILE:
-            raise SpecError(
-                f"dockerfile: {path} has {size} bytes, more than {_LARGEST_DOCKERFILE}",
-                hint="is it a Dockerfile? data is better kept in files and copied",
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"dockerfile: cannot read {path}: {error.strerror}") from error
 
 
 def _noting(emit: EventSink, warnings: list[str], log: EventSink, *, quiet: bool) -> EventSink:

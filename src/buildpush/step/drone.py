@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..auth.aws.calls import KeySource
     from ..backends import Backend
 
-__all__ = ["PluginArguments", "keychains", "not_a_step", "step_of"]
+__all__ = ["PluginArguments", "backend_of", "keychains", "left", "not_a_step", "step_of"]
 
 S = TypeVar("S")
 
@@ -77,12 +77,12 @@ def step_of(
         key = _written(private, "ssh.pem", asked.ssh_key.encode() + b"\n", "PLUGIN_SSH_AGENT_KEY")
         settings["ssh"] = {"default": key}
     settings["auth"] = keychains(asked, environ, private=private)
-    settings["remarks"] = (*map(str, asked.findings), *_left(asked, overrides.get("backend")))
-    settings["backend"] = _backend(asked, overrides.get("backend"))
+    settings["remarks"] = (*map(str, asked.findings), *left(asked, overrides.get("backend")))
+    settings["backend"] = backend_of(asked, overrides.get("backend"))
     return make({**settings, **overrides, "backend": settings["backend"]})
 
 
-def _backend(asked: PluginSettings, wanted: object) -> object:
+def backend_of(asked: PluginSettings, wanted: object) -> object:
     """The backend *wanted*, by name or as an object, with the options that are its own."""
     if wanted == "kaniko" and asked.kaniko:
         from ..backends.kaniko import KanikoBackend, KanikoOptions
@@ -108,7 +108,7 @@ def _backend(asked: PluginSettings, wanted: object) -> object:
     return wanted or "auto"
 
 
-def _left(asked: PluginSettings, wanted: object) -> Iterator[str]:
+def left(asked: PluginSettings, wanted: object) -> Iterator[str]:
     """What is asked and not done here, or not with the backend *wanted*."""
     if asked.builder and wanted != "buildx":
         yield 'a builder of buildx is not made: that is for backend="buildx"'

@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from ...errors import ExpressionError, SpecError
 
-__all__ = ["Context", "Scope"]
+__all__ = ["Context", "Scope", "SecretNamed"]
 
 Scope = Mapping[str, object]
 
@@ -22,6 +22,13 @@ _SHOWN: Final = 12
 
 def _no_secret(name: str) -> str:
     raise KeyError(name)
+
+
+@frozen
+class SecretNamed:
+    """A value that stands for the secret called *name*, and is asked for when it is needed."""
+
+    name: str
 
 
 @frozen(repr=False)
@@ -68,6 +75,11 @@ class Context:
         tree = _merged(self.values, _tree(values))
         return Context(tree, self.secrets, self.secret_names, self.inputs)
 
+    def behind(self, values: Scope) -> Context:
+        """The same context with *values* behind: they count where nothing else has the name."""
+        tree = _merged(_tree(values), self.values)
+        return Context(tree, self.secrets, self.secret_names, self.inputs)
+
     def name(self, path: tuple[str, ...], owner: object, key: object) -> object:
         """What *key* names in *owner*; *path* is where that is, for the error."""
         if isinstance(owner, Mapping):
@@ -91,7 +103,7 @@ class Context:
         elif there:
             where = ".".join(path[:-1])
             shown = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
-            error.hint = f"there {f'below {where} ' if where else ''}are: {shown or 'no names'}"
+            error.hint = f"{f'below {where} ' if where else ''}there are: {shown}"
         return error
 
     def secret(self, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final, cast
 from attrs import define, field
 
 from ...errors import ExpressionError
-from .context import Context
+from .context import Context, SecretNamed
 from .methods import FUNCTIONS, call, pattern, subject, text_of
 from .syntax import (
     Binary,
@@ -94,8 +94,8 @@ class Evaluator:
         path = self._path(node)
         if isinstance(node, Name):
             return self.context.name((), self.context.values, node.text)
-        owner = self.value(node.owner)
-        return self.context.name(path[:-1], owner, path[-1])
+        found = self.context.name(path[:-1], self.value(node.owner), path[-1])
+        return self._secret([found.name]) if isinstance(found, SecretNamed) else found
 
     def _path(self, node: Node) -> tuple[str, ...]:
         """The words of a path, as an error names them."""

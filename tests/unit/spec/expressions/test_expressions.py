@@ -177,7 +177,7 @@ def test_an_input_is_what_was_given_or_its_default(text: str, where: str, value:
             "pipeline.variables.vresion",
             "pipeline.variables.version",
         ),
-        ("<+pipeline.wwwww>", "pipeline.wwwww", "below pipeline are: name, sequenceId"),
+        ("<+pipeline.wwwww>", "pipeline.wwwww", "below pipeline there are: name, sequenceId"),
         ("<+zzz>", "nothing is called zzz", "there are: body, codebase"),
         ("<+codebase.tag.first.second>", "codebase.tag.first", ""),
         ("<+matrix.images[2]>", "matrix.images.2", ""),

@@ -1,0 +1,163 @@
+"""A step of Harness's YAML as a step of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+
+from ..auth import PullOnly
+from ..auth.connectors import Connectors, DockerConnector, find_connector
+from ..auth.reading import read_keychains
+from ..errors import ExpressionError, SpecError
+from ..oci import ImageReference
+from ..runtime import Environment
+from ..spec.expressions import Context
+from ..spec.harness import (
+    HarnessFile,
+    HarnessSettings,
+    HarnessStep,
+    read_harness,
+    settings_of,
+    wrong,
+)
+from .drone import not_a_step
+from .drone import step_of as plugin_step
+from .variables import read_plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..auth import Keychain
+    from ..backends import Backend
+
+__all__ = ["HarnessArguments", "arguments_of", "one_step", "read_file"]
+
+S = TypeVar("S")
+
+_LARGEST: Final = 4 << 20
+
+
+class HarnessArguments(TypedDict, total=False):
+    """The settings that a step of Harness has no key for, and a few that win over its keys."""
+
+    backend: str | Backend
+    auth: Keychain | str | Sequence[Keychain | str]
+    context: str | Path
+    push: bool
+    platforms: str | Sequence[str]
+    mirrors: str | Sequence[str] | Mapping[str, str]
+    insecure: str | Iterable[str]
+    registries: Mapping[str, Mapping[str, str | bool]]
+    skip_preflight: bool
+    network: str
+    retries: int
+    timeout: str | float | None
+    quiet: bool
+
+
+def read_file(source: str | Path) -> HarnessFile:
+    """The steps of a file, or of a text with more than one line.
+
+    Raises `SpecError` for a file that cannot be read, and for what stands in it.
+    """
+    if isinstance(source, str) and "\n" in source:
+        return read_harness(source)
+    try:
+        data = (Environment.current().cwd / source).read_bytes()
+        if len(data) > _LARGEST:
+            raise SpecError(f"{source}: is larger than {_LARGEST >> 20} MB")
+        return read_harness(data.decode(), filename=str(source))
+    except UnicodeDecodeError:
+        raise SpecError(f"{source}: is not text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "is no path"
+        raise SpecError(f"{source}: cannot be read: {reason}") from None
+
+
+def one_step(
+    step: HarnessStep,
+    make: Callable[[Mapping[str, object]], S],
+    context: Context,
+    connectors: Connectors | None,
+    overrides: Mapping[str, object],
+) -> S:
+    """The step that *make* makes of *step*; *overrides* win.
+
+    Raises `SpecError` with the line for whatever is wrong.
+    """
+    asked = settings_of(step, context)
+    if not step.plugin:
+        settings = arguments_of(step, asked, connectors, overrides)
+        return _at(step, asked, lambda: make(settings))
+    plugin, variables = read_plugin(
+        {**Environment.current().variables, **asked.variables}, step.plugin, "compatible"
+    )
+    if why := not_a_step(plugin):
+        raise SpecError(f"{step.place}: {why}", hint="run it with run_harness, or run_plugin")
+    return _at(
+        step,
+        asked,
+        lambda: plugin_step(plugin, variables, make, {"hidden": asked.hidden, **overrides}),
+    )
+
+
+def arguments_of(
+    step: HarnessStep,
+    asked: HarnessSettings,
+    connectors: Connectors | None,
+    overrides: Mapping[str, object],
+) -> dict[str, object]:
+    """The settings for a step of ours: those of *asked*, with who logs in.
+
+    Without *connectors*, the machine's own credentials are used, and a remark says so.
+    """
+    settings: dict[str, Any] = {**asked.settings, "hidden": asked.hidden}
+    remarks: list[str] = []
+    logins: list[object] = []
+    if connectors is None:
+        wanted = ", ".join(filter(None, (asked.connector, *asked.bases)))
+        if wanted:
+            remarks.append(f"{wanted}: no connectors were given, this machine's logins are used")
+    else:
+        try:
+            pushing = find_connector(connectors, asked.connector)
+            logins += (PullOnly(find_connector(connectors, each)) for each in asked.bases)
+        except SpecError as error:
+            raise SpecError(f"{step.where}: {error.message}", hint=error.hint) from None
+        logins.append(pushing)
+        if isinstance(pushing, DockerConnector):
+            settings["repo"] = _below(str(settings["repo"]), pushing.prefix, remarks)
+    given = overrides.get("auth", ())
+    settings["auth"] = (*read_keychains(given), *read_keychains(logins))
+    settings["remarks"] = remarks
+    return {**settings, **{name: value for name, value in overrides.items() if name != "auth"}}
+
+
+def _below(repo: str, prefix: str, remarks: list[str]) -> str:
+    """*repo* with the connector's registry before it, where it has no host of its own."""
+    host = prefix.partition("/")[0]
+    if host == "docker.io" or repo.startswith(f"{host}/") or not repo:
+        return repo
+    try:
+        own = ImageReference.parse(repo).repository.host
+    except SpecError:
+        return repo
+    if own != "docker.io" or repo.startswith(("docker.io/", "index.docker.io/")):
+        remarks.append(f"repo: is not of the connector's registry, {host}")
+        return repo
+    remarks.append(f"repo: taken to be below the connector's {prefix}")
+    return f"{prefix}/{repo.removeprefix(prefix.partition('/')[2] + '/')}"
+
+
+def _at(step: HarnessStep, asked: HarnessSettings, work: Callable[[], S]) -> S:
+    """What *work* returns; its errors have the line."""
+    try:
+        return work()
+    except ExpressionError:
+        raise
+    except SpecError as error:
+        fault = wrong(asked, step, error)
+    raise fault
