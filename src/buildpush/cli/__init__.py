@@ -156,14 +156,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plugin_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    kinds = ("docker", "buildx", "buildah", "kaniko", *(f"kaniko-{of}" for of in _CLOUDS))
+    engines = ("docker", "buildx", "buildah", "kaniko")
+    kinds = (*engines, *_CLOUDS, *(f"{engine}-{of}" for engine in engines for of in _CLOUDS))
     add(
         "plugin",
         metavar="PLUGIN",
         nargs="?",
         default="docker",
         choices=kinds,
-        help="|".join(kinds),
+        help=f"{'|'.join((*engines, *_CLOUDS))}, or both: kaniko-ecr",
     )
     add("--strict", action="store_true", help="refuse variables that do not do what they say")
     add("--backend", default="auto", help="native, auto, or another installed backend")

@@ -15,6 +15,7 @@ from ..runtime import CancelToken, Environment
 from ..runtime.workdir import workdir
 from ..spec.drone import PluginSettings
 from ..step import BuildAndPushStep
+from ..step.asking import there_already
 from ..step.drone import keychains, step_of
 from ..step.variables import Mode, read_plugin
 from .files import write_files
@@ -55,8 +56,8 @@ def run_plugin(
 ) -> PluginResult:
     """Do what a plugin of Drone does with the same variables: build and push, or push alone.
 
-    *plugin* is ``docker``, ``buildx``, ``buildah``, ``kaniko``, or ``kaniko-`` with ``ecr``,
-    ``gcr``, ``gar`` or ``acr``; *environ* this process's variables without it; *settings* are of
+    *plugin* is ``docker``, ``buildx``, ``buildah`` or ``kaniko``, one of these with ``-ecr``,
+    ``-gcr``, ``-gar`` or ``-acr``, or ``ecr``, ``gcr``, ``gar``, ``acr`` or ``heroku`` alone; *environ* this process's variables without it; *settings* are of
     the step, such as ``backend``, and win. ``compatible`` does what the plugin does and says
     where that is not what the variables say; ``strict`` refuses instead.
 
@@ -78,6 +79,10 @@ def run_plugin(
         else:
             made = cast("Mapping[str, object]", settings)
             step = step_of(asked, variables, BuildAndPushStep.parse, made, private=private)
+            if asked.skip_if_tag_exists:
+                there = there_already(step, step.auth, on_event, cancel)
+                if there is not None:
+                    return PluginResult(skipped=f"{there} is there already", remarks=remarks)
             result = step.run(on_event=on_event, cancel=cancel)
     return PluginResult(
         digest=result.digest,

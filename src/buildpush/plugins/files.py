@@ -53,7 +53,7 @@ def _files(
         yield "PLUGIN_ARTIFACT_FILE", asked.artifact_file, _artifact(asked, str(result.digest))
     if asked.output_file:
         yield "DRONE_OUTPUT", asked.output_file, _output(asked, str(result.digest))
-    if asked.metadata_file and plugin == "buildx":
+    if asked.metadata_file and plugin.startswith("buildx"):
         yield "PLUGIN_METADATA_FILE", asked.metadata_file, _metadata(result)
     if pushed:
         for flag, path in asked.digest_files.items():

@@ -161,8 +161,8 @@ class BuildAndPushStep(StepSpec):
     ) -> Self:
         """The step that the ``PLUGIN_`` variables of one of Drone's plugins describe.
 
-        *plugin* is ``docker``, ``buildx``, ``buildah``, ``kaniko``, or ``kaniko-`` with ``ecr``,
-        ``gcr``, ``gar`` or ``acr``; *environ* this process's variables without it; *settings*
+        *plugin* is ``docker``, ``buildx``, ``buildah`` or ``kaniko``, one of these with ``-ecr``,
+        ``-gcr``, ``-gar`` or ``-acr``, or ``ecr``, ``gcr``, ``gar`` or ``acr`` alone; *environ* this process's variables without it; *settings*
         win. The mode ``strict`` refuses variables that would do nothing, lose something or
         contradict each other; ``compatible`` does what the plugin does, and the plan warns.
 

@@ -190,6 +190,7 @@ def _ecr(options: Mapping[str, str], asked: PluginSettings) -> Keychain:
         external = options.get("external-id", "")
         source = AssumedRole(role=role, source=source or AmbientKeys(), external_id=external)
     new = NewRepository(
+        scan_on_push=asked.scan_on_push,
         lifecycle_policy=_read(asked.lifecycle_policy, "PLUGIN_LIFECYCLE_POLICY"),
         policy=_read(asked.repository_policy, "PLUGIN_REPOSITORY_POLICY"),
     )
@@ -200,10 +201,32 @@ def _ecr(options: Mapping[str, str], asked: PluginSettings) -> Keychain:
 
 def _google(options: Mapping[str, str]) -> Keychain:
     from ..auth.gar import GoogleKeychain
-    from ..auth.google.sources import JsonKey
+    from ..auth.google.sources import JsonKey, WorkloadIdentity
 
-    key = options.get("json-key", "")
-    return GoogleKeychain(source=JsonKey(key) if key else None)
+    if key := options.get("json-key", ""):
+        return GoogleKeychain(source=JsonKey(_decoded(key)))
+    wanted = ("project-number", "pool-id", "provider-id", "oidc-token-id", "service-account-email")
+    if all(options.get(name) for name in wanted):
+        number, pool, provider, token, account = (options[name] for name in wanted)
+        federated = WorkloadIdentity(
+            project_number=number,
+            pool=pool,
+            provider=provider,
+            token=token,
+            service_account=account,
+        )
+        return GoogleKeychain(source=federated)
+    return GoogleKeychain()
+
+
+def _decoded(key: str) -> str:
+    """A key as JSON; the plugins take one in base64, too."""
+    if key.lstrip().startswith("{"):
+        return key
+    try:
+        return base64.b64decode(key, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return key
 
 
 def _azure(

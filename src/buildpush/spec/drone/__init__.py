@@ -9,12 +9,25 @@ from typing import Literal
 from attrs import evolve
 
 from ...errors import SpecError
+from . import flags
+from .clouds import CLOUDS, cloud_of, own_variables
 from .docker import translate_docker
 from .kaniko import translate_kaniko
 from .reading import read, unknown_variables
 from .settings import Finding, PluginLogin, PluginSettings, Signing
 
-__all__ = ["Finding", "PluginLogin", "PluginSettings", "Signing", "translate"]
+__all__ = [
+    "PROGRAMS",
+    "Finding",
+    "PluginLogin",
+    "PluginSettings",
+    "Signing",
+    "own_variables",
+    "translate",
+]
+
+PROGRAMS = (*flags.PROGRAMS, *CLOUDS)
+"""The plugins there are, by name: ``docker``, ``kaniko-ecr``, ``gar``, ``buildx-acr``."""
 
 
 def translate(
@@ -25,20 +38,70 @@ def translate(
     mode: Literal["strict", "compatible"] = "strict",
     tags_file: str | None = None,
 ) -> PluginSettings:
-    """What the variables in *environ* ask of *program*, one of `flags.PROGRAMS`.
+    """What the variables in *environ* ask of *program*, one of `PROGRAMS`.
 
     *now*, with a timezone, is for labels; *tags_file* is the text of ``.tags`` in the working
     folder, if there is one. ``strict`` raises one `SpecError` with everything that would do
     nothing, lose something or surprise; ``compatible`` does what the plugin does, and lists that
     in the findings.
     """
+    found = _translated(environ, program, now, tags_file, compatible=mode == "compatible")
+    if mode == "strict" and found.findings:
+        raise SpecError(
+            "; ".join(map(str, found.findings)),
+            hint="mend the variables, or use the mode compatible, which does as the plugin does",
+        )
+    return found
+
+
+def _translated(
+    environ: Mapping[str, str],
+    program: str,
+    now: datetime,
+    tags_file: str | None,
+    *,
+    compatible: bool,
+) -> PluginSettings:
+    if program not in PROGRAMS:
+        raise SpecError("no plugin has this name", hint=f"there are: {', '.join(PROGRAMS)}")
+    if program in CLOUDS:
+        return _in_cloud(environ, program, now, tags_file, compatible=compatible)
     values = read(environ, program, tags_file=tags_file)
-    compatible = mode == "compatible"
     if program.startswith("kaniko"):
         found = translate_kaniko(values, compatible=compatible)
     else:
         found = translate_docker(values, environ, now=now, compatible=compatible)
-    unknown = tuple(
+    return evolve(found, findings=(*found.findings, *_unknown(environ, program)))
+
+
+def _in_cloud(
+    environ: Mapping[str, str],
+    plugin: str,
+    now: datetime,
+    tags_file: str | None,
+    *,
+    compatible: bool,
+) -> PluginSettings:
+    """What a cloud's plugin asks for: its login before those that it hands on."""
+    cloud = cloud_of(environ, plugin)
+    # What it reads itself is handed on, too, and is no unknown variable there.
+    found = _translated(cloud.environ, cloud.program, now, tags_file, compatible=compatible)
+    return evolve(
+        found,
+        logins=(cloud.login, *found.logins),
+        registry_type=cloud.registry_type or found.registry_type,
+        registry_url=cloud.registry,
+        create_repository=cloud.create_repository,
+        scan_on_push=cloud.scan_on_push,
+        skip_if_tag_exists=cloud.skip_if_tag_exists,
+        lifecycle_policy=cloud.lifecycle_policy,
+        repository_policy=cloud.repository_policy,
+        findings=(*cloud.findings, *found.findings),
+    )
+
+
+def _unknown(environ: Mapping[str, str], program: str) -> tuple[Finding, ...]:
+    return tuple(
         Finding(
             kind="unknown",
             variable=name,
@@ -46,10 +109,3 @@ def translate(
         )
         for name, near in unknown_variables(environ, program)
     )
-    found = evolve(found, findings=(*found.findings, *unknown))
-    if mode == "strict" and found.findings:
-        raise SpecError(
-            "; ".join(map(str, found.findings)),
-            hint="mend the variables, or use the mode compatible, which does as the plugin does",
-        )
-    return found

@@ -83,6 +83,8 @@ class PluginSettings:
     output_file: str = ""
     digest_files: Mapping[str, str] = field(factory=dict[str, str])
     create_repository: bool = False
+    scan_on_push: bool = False
+    skip_if_tag_exists: bool = False
     lifecycle_policy: str = ""
     repository_policy: str = ""
     findings: tuple[Finding, ...] = ()
