@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from .runtime import CancelToken as CancelToken
     from .spec import FromEnv as FromEnv
     from .spec import StepSpec as StepSpec
+    from .spec.expressions import Context as Context
     from .step import BuildAndPushStep as BuildAndPushStep
     from .strategy import Matrix as Matrix
     from .strategy import RunTable as RunTable
     from .strategy import arun_many as arun_many
+    from .strategy import run_harness as run_harness
     from .strategy import run_many as run_many
 
 _HOMES = {
@@ -71,8 +73,9 @@ _HOMES = {
     "publishing": ("PushResult", "assemble", "copy", "push"),
     "runtime": ("CancelToken",),
     "spec": ("FromEnv", "StepSpec"),
+    "spec.expressions": ("Context",),
     "step": ("BuildAndPushStep",),
-    "strategy": ("Matrix", "RunTable", "arun_many", "run_many"),
+    "strategy": ("Matrix", "RunTable", "arun_many", "run_harness", "run_many"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -87,6 +90,7 @@ __all__ = [
     "CancelToken",
     "Capabilities",
     "Chain",
+    "Context",
     "Credential",
     "Digest",
     "Event",
@@ -113,6 +117,7 @@ __all__ = [
     "copy",
     "explain",
     "push",
+    "run_harness",
     "run_many",
     "run_plugin",
 ]

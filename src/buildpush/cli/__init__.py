@@ -43,6 +43,7 @@ _HOMES: Final = {
     "plan": "commands",
     "bake": "bake",
     "plugin": "plugin",
+    "harness": "harness",
     "push": "publishing",
     "copy": "publishing",
     "index": "publishing",
@@ -136,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     _plugin_arguments(
         commands.add_parser("plugin", help="do what a plugin of Drone does, by its variables")
     )
+    _harness_arguments(
+        commands.add_parser("harness", help="run the steps of Harness's YAML that build and push")
+    )
     add_commands(commands)
     doctor = commands.add_parser("doctor", help="say what each backend can do here, and why not")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
@@ -170,6 +174,23 @@ def _plugin_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", default="auto", help="native, auto, or another installed backend")
     add("--plan", action="store_true", help="say what would be done, and stop")
     add("--json", action="store_true", help="print the result as JSON")
+    add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
+
+
+def _harness_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE", help="a step, a stage or a pipeline")
+    add("--step", metavar="ID", help="only this one, by its identifier or path")
+    for option, dest, metavar, what in (
+        ("--set", "values", "EXPRESSION=VALUE", "a value for <+EXPRESSION>"),
+        ("--input", "inputs", "PATH=VALUE", "what <+input> gets there"),
+        ("--secret", "secrets", "id=NAME,src=FILE|env=NAME", "what secrets.getValue gets"),
+    ):
+        add(option, dest=dest, action="append", metavar=metavar, help=f"{what}; may be repeated")
+    add("--plan", action="store_true", help="say what would be done, and stop")
+    add("--backend", default="auto", help="native, auto, or another installed backend")
+    add("--insecure", action="append", metavar="HOST", help="a registry to reach by plain HTTP")
+    add("--json", action="store_true", help="print how the steps ended as JSON")
     add("--progress", choices=("plain", "jsonl", "none"), default="plain", help="on stderr")
 
 

@@ -169,7 +169,7 @@ def _step(arguments: argparse.Namespace) -> BuildAndPushStep:
         "add_hosts": pairs("--add-host", arguments.add_hosts),
         "secrets": _secrets(arguments.secrets),
         "platforms": [p for text in arguments.platforms or () for p in text.split(",")] or None,
-        "outputs": [_fields("--output", text) for text in arguments.outputs or ()] or None,
+        "outputs": [fields("--output", text) for text in arguments.outputs or ()] or None,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     from ..step import BuildAndPushStep
@@ -195,7 +195,7 @@ def pairs(
     return pairs
 
 
-def _fields(option: str, text: str) -> dict[str, str]:
+def fields(option: str, text: str) -> dict[str, str]:
     """Read ``key=value,key=value`` as docker does: CSV, so that a value may hold a comma."""
     fields: dict[str, str] = {}
     for item in next(csv.reader([text])):
@@ -213,10 +213,10 @@ def _secrets(texts: list[str] | None) -> dict[str, object] | None:
         return None
     secrets: dict[str, object] = {}
     for text in texts:
-        fields = _fields("--secret", text)
-        name = fields.get("id", "")
-        file = fields.get("src") or fields.get("source")
-        variable = fields.get("env") or ("" if file else name)
+        given = fields("--secret", text)
+        name = given.get("id", "")
+        file = given.get("src") or given.get("source")
+        variable = given.get("env") or ("" if file else name)
         if not name:
             raise SpecError("--secret: expected id=NAME,src=FILE or id=NAME,env=VARIABLE")
         secrets[name] = Path(file) if file else FromEnv(variable)

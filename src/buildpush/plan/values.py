@@ -171,7 +171,7 @@ class BuildRequest:
     target: str | None = None
     platforms: tuple[Platform, ...] = ()
     build_args: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text, repr=False)
-    labels: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
+    labels: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text, repr=False)
     annotations: Mapping[str, str] = field(factory=dict[str, str], converter=_copy_text)
     secrets: Mapping[str, Path] = field(factory=dict[str, Path], converter=_copy_paths)
     ssh: Mapping[str, Path] = field(factory=dict[str, Path], converter=_copy_paths)

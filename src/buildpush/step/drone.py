@@ -43,6 +43,7 @@ class PluginArguments(TypedDict, total=False):
     retries: int
     timeout: str | float | None
     quiet: bool
+    hidden: Sequence[str | SecretStr]
 
 
 _HUB: Final = "https://index.docker.io/v1/"

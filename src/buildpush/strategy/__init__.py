@@ -1,8 +1,9 @@
 """Many steps: a matrix of them, so many at once, and what to do when one fails."""
 
 from .expansion import Iteration, Matrix, Repeat
-from .failures import Action, Ending, ErrorClass, FailureStrategy, Retry, error_classes
-from .running import Job, NamedEventSink, Runnable, When, arun_many, run_many
+from .failures import Action, Ending, ErrorClass, FailureStrategy, Intervene, Retry, error_classes
+from .harness import harness_steps, run_harness
+from .running import Intervention, Job, NamedEventSink, Runnable, When, arun_many, run_many
 from .table import Row, RunTable, Status
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "Ending",
     "ErrorClass",
     "FailureStrategy",
+    "Intervene",
+    "Intervention",
     "Iteration",
     "Job",
     "Matrix",
@@ -23,5 +26,7 @@ __all__ = [
     "When",
     "arun_many",
     "error_classes",
+    "harness_steps",
+    "run_harness",
     "run_many",
 ]

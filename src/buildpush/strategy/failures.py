@@ -36,6 +36,7 @@ __all__ = [
     "Ending",
     "ErrorClass",
     "FailureStrategy",
+    "Intervene",
     "Retry",
     "choose",
     "error_classes",
@@ -125,6 +126,25 @@ def _count(instance: object, attribute: object, value: int) -> None:
         raise SpecError("retry: expected 1 to 100 times")
 
 
+def _patience(value: str | float | timedelta) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise SpecError(f"intervene: timeout: {error}") from None
+
+
+@frozen(kw_only=True)
+class Intervene:
+    """Ask whoever *intervene* of `run_many` reaches what to do; *then* counts without an answer.
+
+    *timeout* is how long to wait for one, in seconds or as ``1h``: it is given to whoever is
+    asked. Raises `SpecError` for one that is no duration.
+    """
+
+    timeout: float = field(default=86400.0, converter=_patience)
+    then: Ending = Ending.MARK_AS_FAILURE
+
+
 @frozen
 class Retry:
     """Run the step again, at most *count* times, and then do as *then* says.
@@ -135,7 +155,7 @@ class Retry:
 
     count: int = field(validator=_count)
     intervals: tuple[float, ...] = field(default=(), converter=_seconds, kw_only=True)
-    then: Ending = field(default=Ending.MARK_AS_FAILURE, kw_only=True)
+    then: Ending | Intervene = field(default=Ending.MARK_AS_FAILURE, kw_only=True)
 
     def wait(self, times: int) -> float:
         """Seconds to wait before the retry number *times*, counted from 1."""
@@ -144,8 +164,8 @@ class Retry:
         return self.intervals[min(times, len(self.intervals)) - 1]
 
 
-Action = Retry | Ending
-"""What is done about a failure: run again, or say how it counts."""
+Action = Retry | Ending | Intervene
+"""What is done about a failure: run again, say how it counts, or ask somebody."""
 
 
 def _classes(value: Iterable[ErrorClass | str] | ErrorClass | str) -> frozenset[ErrorClass]:

@@ -17,11 +17,12 @@ from attrs import define, evolve, field, frozen
 from ..errors import BuildpushError, SpecError, StepCancelledError, StepTimeoutError
 from ..events import Event, EventSink, Warned
 from ..plan import BuildResult
+from ..publishing import PushResult
 from ..runtime import CancelToken, Deadline
-from .failures import Action, Ending, FailureStrategy, choose
+from .failures import Action, Ending, FailureStrategy, Intervene, Retry, choose
 from .table import Row, RunTable, Status
 
-__all__ = ["Job", "NamedEventSink", "Runnable", "When", "arun_many", "run_many"]
+__all__ = ["Intervention", "Job", "NamedEventSink", "Runnable", "When", "arun_many", "run_many"]
 
 When = Callable[[RunTable], bool]
 """Asked when a run's turn comes, with the rows that are complete by then: whether to run it."""
@@ -30,13 +31,34 @@ NamedEventSink = Callable[[str, Event], None]
 """Hears every event of every run, with the run's name; one at a time, in the runs' threads."""
 
 
+@frozen(kw_only=True)
+class Intervention:
+    """A failed run that somebody is to decide about, within *timeout* seconds."""
+
+    name: str
+    error: BuildpushError
+    attempts: int
+    timeout: float
+
+
+Intervening = Callable[[Intervention], Action | None]
+"""Says what becomes of a failed run: an `Ending`, or a `Retry` for once more; None for no answer.
+
+Called in the run's thread, which waits: return when the time is over.
+"""
+
+
 @runtime_checkable
 class Runnable(Protocol):
     """What can be run: a `BuildAndPushStep`, or something that behaves as it does."""
 
-    def run(self, *, on_event: EventSink, cancel: CancelToken) -> BuildResult:
+    def run(self, *, on_event: EventSink, cancel: CancelToken) -> BuildResult | PushResult | None:
         """Run it; raises a `BuildpushError`, soon after *cancel* is flipped."""
         ...
+
+
+def _strategies(given: Iterable[FailureStrategy]) -> tuple[FailureStrategy, ...]:
+    return tuple(given)
 
 
 @frozen(kw_only=True)
@@ -48,7 +70,7 @@ class Job:
 
     step: Runnable
     when: When | None = None
-    failure_strategies: tuple[FailureStrategy, ...] = field(default=(), converter=tuple)
+    failure_strategies: tuple[FailureStrategy, ...] = field(default=(), converter=_strategies)
 
 
 _SIGNALS_SECONDS: Final = 1.0
@@ -67,6 +89,7 @@ def run_many(
     on_failure: Literal["run_all", "skip_queued"] = "run_all",
     failure_strategies: Sequence[FailureStrategy] = (),
     timeout: float | None = None,
+    intervene: Intervening | None = None,
     on_event: NamedEventSink = _unheard,
     cancel: CancelToken | None = None,
 ) -> RunTable:
@@ -75,7 +98,7 @@ def run_many(
     A failure ends nobody else's run; with ``skip_queued`` those that have not begun by then are
     skipped. *failure_strategies* are tried in order for each error. *timeout*, in seconds, is for
     all of it; when it is over, or *cancel* is flipped, what runs is stopped and cleaned up, and
-    the rows say ``aborted``. No failed step raises: see `RunTable.raise_for_failure`.
+    the rows say ``aborted``. *intervene* decides where a strategy says `Intervene`. No failed step raises: see `RunTable.raise_for_failure`.
 
     Raises `SpecError` for arguments that are wrong, before anything runs, and whatever
     *on_event* or a `When` raises, after everything has been stopped.
@@ -98,6 +121,7 @@ def run_many(
                 skips=on_failure == "skip_queued",
                 strategies=tuple(failure_strategies),
                 hear=on_event,
+                intervene=intervene,
             )
             return crew.work(min(max_concurrency, len(jobs) or 1))
     finally:
@@ -111,6 +135,7 @@ async def arun_many(
     on_failure: Literal["run_all", "skip_queued"] = "run_all",
     failure_strategies: Sequence[FailureStrategy] = (),
     timeout: float | None = None,
+    intervene: Intervening | None = None,
     on_event: NamedEventSink = _unheard,
     cancel: CancelToken | None = None,
 ) -> RunTable:
@@ -124,6 +149,7 @@ async def arun_many(
         on_failure=on_failure,
         failure_strategies=failure_strategies,
         timeout=timeout,
+        intervene=intervene,
         on_event=on_event,
         cancel=own,
     )
@@ -187,6 +213,7 @@ class _Crew:
     skips: bool
     strategies: tuple[FailureStrategy, ...]
     hear: NamedEventSink
+    intervene: Intervening | None
     _rows: dict[str, Row] = field(factory=dict[str, Row], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _hearing: threading.Lock = field(factory=threading.Lock, init=False)
@@ -252,11 +279,17 @@ class _Crew:
             if self.cancel.cancelled or isinstance(error, StepCancelledError):
                 return Row(name=name, status=Status.ABORTED, error=error, attempts=attempts)
             action = choose(error, job.failure_strategies, self.strategies)
+            if isinstance(action, Retry) and retried.get(id(action), 0) == action.count:
+                action = action.then
+            if isinstance(action, Intervene):
+                action = self._asked(name, action, error, attempts)
             ending = self._again(name, action, error, retried, began)
             if ending is not None:
                 return self._ended(name, ending, error, attempts)
 
-    def _attempt(self, name: str, step: Runnable) -> BuildResult | BuildpushError:
+    def _attempt(
+        self, name: str, step: Runnable
+    ) -> BuildResult | PushResult | BuildpushError | None:
         token = CancelToken()  # a step's own deadline flips it, which is nobody else's business
         forget = self.cancel.on_cancel(lambda: token.cancel(_reason(self.cancel)))
         try:
@@ -269,7 +302,7 @@ class _Crew:
     def _again(
         self,
         name: str,
-        action: Action,
+        action: Retry | Ending,
         error: BuildpushError,
         retried: dict[int, int],
         began: float,
@@ -278,8 +311,6 @@ class _Crew:
         if isinstance(action, Ending):
             return action
         times = retried[id(action)] = retried.get(id(action), 0) + 1
-        if times > action.count:
-            return action.then
         seconds = action.wait(times)
         said = f"{error}; running the step again in {seconds:g} s ({times} of {action.count})"
         self._event(name, Warned(at=time.monotonic() - began, message=said))
@@ -288,6 +319,16 @@ class _Crew:
         except BuildpushError:
             return Ending.ABORT
         return None
+
+    def _asked(
+        self, name: str, action: Intervene, error: BuildpushError, attempts: int
+    ) -> Retry | Ending:
+        """What somebody decides about a failure; without an answer, what was said beforehand."""
+        if self.intervene is None:
+            return action.then
+        asked = Intervention(name=name, error=error, attempts=attempts, timeout=action.timeout)
+        answer = self.intervene(asked)
+        return action.then if answer is None or isinstance(answer, Intervene) else answer
 
     def _ended(self, name: str, ending: Ending, error: BuildpushError, attempts: int) -> Row:
         failed = Status.EXPIRED if isinstance(error, StepTimeoutError) else Status.FAILED

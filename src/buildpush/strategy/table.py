@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from ..errors import BuildpushError, SeveralFailedError, StepCancelledError
 from ..plan import BuildResult
+from ..publishing import PushResult
 
 __all__ = ["Row", "RunTable", "Status"]
 
@@ -37,7 +38,7 @@ class Row:
 
     name: str
     status: Status
-    result: BuildResult | None = field(default=None, repr=False)
+    result: BuildResult | PushResult | None = field(default=None, repr=False)
     error: BuildpushError | None = None
     attempts: int = 0
     seconds: float = 0.0

@@ -30,6 +30,7 @@ CLASSES: dict[str, set[ErrorClass]] = {
     "SpecError": {ErrorClass.CONFIGURATION_FAILURE},
     "InvalidReferenceError": {ErrorClass.CONFIGURATION_FAILURE},
     "DockerfileError": {ErrorClass.CONFIGURATION_FAILURE},
+    "ExpressionError": {ErrorClass.CONFIGURATION_FAILURE},
     "PlanError": {ErrorClass.CONFIGURATION_FAILURE},
     "BackendUnavailableError": {ErrorClass.INFRASTRUCTURE_FAILURE},
     "PodNotStartedError": {ErrorClass.INFRASTRUCTURE_FAILURE},

@@ -209,6 +209,6 @@ def _findings(kind: str, given: Mapping[str, str]) -> Iterator[Finding]:
             )
     for flag in ("subscription-id", "daemon-registry"):
         if given.get(flag):
-            name = _FLAGS[kind][flag][1]
+            name = _FLAGS[kind][flag][-1]
             text = "is for a link on a card alone, which is not made here"
             yield Finding(kind="no-op", variable=name, text=text)

@@ -120,12 +120,16 @@ class Context:
         raise error
 
     def given(self, path: str) -> tuple[object] | None:
-        """The input for the setting at *path*, or at an end of it; None when nobody gave one."""
-        parts = path.split(".")
-        for start in range(len(parts)):
-            name = ".".join(parts[start:])
-            if name in self.inputs:
-                return (self.inputs[name],)
+        """The input for the setting at *path*, or at an end of it; None when nobody gave one.
+
+        That of a list is for each of its items, too.
+        """
+        for whole in (path, path.rpartition("[")[0] if path.endswith("]") else ""):
+            parts = whole.split(".")
+            for start in range(len(parts)):
+                name = ".".join(parts[start:])
+                if name in self.inputs:
+                    return (self.inputs[name],)
         return None
 
 

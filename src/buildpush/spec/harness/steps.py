@@ -143,10 +143,8 @@ class _Finder:
         """The steps in *node*, whatever it is."""
         names = node.names
         if node.items:
-            for at, item in enumerate(node.items):
-                yield from self.walk(
-                    item, Place(place.filename, item.line, f"{place.path}[{at}]"), above
-                )
+            for item in node.items:
+                yield from self.walk(item, Place(place.filename, item.line, place.path), above)
         elif "parallel" in names:
             yield from self._parallel(names["parallel"], place, above)
         elif wrapped := next((kind for kind in _WRAPPERS if kind in names), ""):
