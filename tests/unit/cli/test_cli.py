@@ -9,7 +9,7 @@ import pytest
 
 from buildpush.backends import BackendCatalog
 from buildpush.cli import _parser, main
-from buildpush.cli.commands import _fields, _secrets, _step, pairs
+from buildpush.cli.commands import _secrets, _step, fields, pairs
 from buildpush.cli.doctor import examine
 from buildpush.errors import SpecError
 from buildpush.plan import BuildRequest
@@ -313,7 +313,7 @@ def test_a_broken_secret_is_refused(text: str) -> None:
 
 def test_fields_are_csv() -> None:
     """A value may hold a comma when it is quoted."""
-    assert _fields("-o", 'type=oci,"dest=a,b"') == {"type": "oci", "destination": "a,b"}
+    assert fields("-o", 'type=oci,"dest=a,b"') == {"type": "oci", "destination": "a,b"}
 
 
 def test_pairs_need_an_equals_sign_where_there_is_no_environment() -> None:
