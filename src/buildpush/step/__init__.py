@@ -178,6 +178,16 @@ class BuildAndPushStep(StepSpec):
         make = cast("Callable[[Mapping[str, object]], Self]", cls.parse)
         return step_of(asked, variables, make, cast("Mapping[str, object]", settings))
 
+    def to_harness(self, *, connector: str, identifier: str, name: str = "") -> str:
+        """The step as Harness's YAML: one of type BuildAndPushDockerRegistry.
+
+        *connector* is the name of the connector to push with. Raises `SpecError` for settings that
+        Harness has no word for, and for a step with the value of a secret in it.
+        """
+        from ..spec.harness import write_harness
+
+        return write_harness(self, connector=connector, identifier=identifier, name=name)
+
     def plan(self, *, backend: str | Backend | None = None) -> Plan:
         """Resolve the settings against a backend, without building anything.
 

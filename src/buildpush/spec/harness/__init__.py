@@ -2,6 +2,7 @@
 
 from .settings import HarnessSettings, context_of, settings_of, wrong
 from .steps import HarnessFile, HarnessStep, read_harness
+from .writing import write_harness
 
 __all__ = [
     "HarnessFile",
@@ -10,5 +11,6 @@ __all__ = [
     "context_of",
     "read_harness",
     "settings_of",
+    "write_harness",
     "wrong",
 ]
