@@ -128,6 +128,8 @@ def run_blocks(page: Path, found: list[Block], names: dict[str, object], project
                 (project / block.title).write_text(block.code)
             case "toml":
                 tomllib.loads(block.code)
+            case "yaml" if block.title:
+                (project / block.title).write_text(block.code)
             case "yaml":
                 check_manifests(block.code)
             case "text":
