@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from ..auth.aws.calls import KeySource
     from ..backends import Backend
 
-__all__ = ["PluginArguments", "backend_of", "keychains", "left", "not_a_step", "step_of"]
+__all__ = [
+    "PluginArguments",
+    "backend_of",
+    "keychains",
+    "left",
+    "not_a_step",
+    "step_of",
+    "without_caches",
+]
 
 S = TypeVar("S")
 
@@ -78,7 +86,9 @@ def step_of(
         key = _written(private, "ssh.pem", asked.ssh_key.encode() + b"\n", "PLUGIN_SSH_AGENT_KEY")
         settings["ssh"] = {"default": key}
     settings["auth"] = keychains(asked, environ, private=private)
-    settings["remarks"] = (*map(str, asked.findings), *left(asked, overrides.get("backend")))
+    wanted = overrides.get("backend")
+    said = (*map(str, asked.findings), *left(asked, wanted), *without_caches(settings, wanted))
+    settings["remarks"] = said
     settings["backend"] = backend_of(asked, overrides.get("backend"))
     return make({**settings, **overrides, "backend": settings["backend"]})
 
@@ -122,6 +132,20 @@ def left(asked: PluginSettings, wanted: object) -> Iterator[str]:
         yield "PLUGIN_CACHE_METRICS_FILE: is not written: events say what was cached"
     if asked.lifecycle_policy or asked.repository_policy:
         yield "policies are given to a repository that is made, not to one that is there"
+
+
+def without_caches(settings: dict[str, object], wanted: object) -> Iterator[str]:
+    """Take out of *settings* what only makes builds faster, and the backend *wanted* cannot do."""
+    names = ("cache_from", "cache_to", "remote_cache_repo")
+    given = [
+        name
+        for name in (*names, "cacheFrom", "cacheTo", "remoteCacheRepo", "remoteCacheImage")
+        if settings.get(name)
+    ]
+    if wanted == "native" and given:
+        for name in given:
+            del settings[name]
+        yield f"{', '.join(given)}: left out: native has a cache of its own, on this machine"
 
 
 def not_a_step(asked: PluginSettings) -> str:

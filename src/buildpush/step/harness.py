@@ -21,7 +21,7 @@ from ..spec.harness import (
     settings_of,
     wrong,
 )
-from .drone import not_a_step
+from .drone import not_a_step, without_caches
 from .drone import step_of as plugin_step
 from .variables import read_plugin
 
@@ -130,6 +130,14 @@ def arguments_of(
         logins.append(pushing)
         if isinstance(pushing, DockerConnector):
             settings["repo"] = _below(str(settings["repo"]), pushing.prefix, remarks)
+    backend = overrides.get("backend")
+    remarks += without_caches(settings, backend)
+    # An object of a backend is somebody's own choice; the names of others run no container.
+    of_container = [name for name in ("resources", "runAsUser") if settings.get(name)]
+    if of_container and (backend is None or isinstance(backend, str)) and backend != "kaniko":
+        remarks.append(f"{', '.join(of_container)}: left out: they are of Harness's own container")
+        for name in of_container:
+            del settings[name]
     given = overrides.get("auth", ())
     settings["auth"] = (*read_keychains(given), *read_keychains(logins))
     settings["remarks"] = remarks
