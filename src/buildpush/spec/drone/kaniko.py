@@ -343,6 +343,9 @@ def _logins(making: _Kaniko) -> Iterator[PluginLogin]:
         )
     elif host:
         making.say("no-op", f"{prefix}-registry", "does nothing without a username and a password")
+    elif user or password:
+        half = f"{prefix}-{'username' if user else 'password'}"
+        making.say("no-op", half, "is the half of a login, and does nothing without the other")
 
 
 def _push_login(making: _Kaniko) -> Iterator[PluginLogin]:
@@ -370,6 +373,9 @@ def _push_login(making: _Kaniko) -> Iterator[PluginLogin]:
         kind, flags = kinds[values.program]
         given = {flag: values.text(flag) for flag in flags if values.text(flag)}
         yield PluginLogin(kind=kind, host=making.registry, options=given)
+        if values.program == "kaniko-acr" and values.text("subscription-id"):
+            text = "is for a link to Azure's portal alone, and the artifact file has the registry"
+            making.say("no-op", "subscription-id", text)
         if values.program == "kaniko-acr" and values.on("create-repository"):
             making.say(
                 "no-op", "create-repository", "the plugin reads it and does nothing with it"
