@@ -225,3 +225,52 @@ def test_base_images_come_by_their_own_connectors(guarded: LocalRegistry, folder
     run_harness(text, connectors=connectors, backend="native").raise_for_failure()
 
     assert set(guarded.tags("based")) == {"1.10"}
+
+
+@pytest.mark.needs_buildx
+@pytest.mark.parametrize("backend", ["native", "buildx"])
+def test_a_matrix_of_bake_files_is_built(
+    backend: str,
+    docker_registry: Registry,
+    folder: Path,
+    dockerd: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plugin steps with bake files: each run builds the targets that its service has."""
+    dockerd.activate(monkeypatch)
+    for service in ("basket", "depot"):
+        (folder / f"{service}.hcl").write_text(
+            'variable "HOST" {}\nvariable "SUFFIX" { default = "none" }\n'
+            'group "default" { targets = ["app", "debug"] }\n'
+            f'target "app" {{ tags = ["${{HOST}}/{service}:1.10"] }}\n'
+            f'target "debug" {{ tags = ["${{HOST}}/{service}:${{SUFFIX}}"] }}\n'
+        )
+    text = """\
+step:
+  identifier: bake
+  name: bake
+  type: Plugin
+  strategy: {matrix: {service: [basket, depot]}}
+  spec:
+    connectorRef: account.hub
+    image: plugins/buildx:1.3.12
+    settings:
+      repo: unused
+      bake_file: <+matrix.service>.hcl
+      bake_options: "app; debug; --set app.args.VERSION=1.10"
+    envVariables:
+      HOST: <+env.registry>
+      SUFFIX: debug
+"""
+    table = run_harness(
+        text,
+        expressions=context(docker_registry.host),
+        backend=backend,
+        insecure=[docker_registry.host],
+    )
+
+    table.raise_for_failure()
+    for service in ("basket", "depot"):
+        assert tags(docker_registry, service) == {"1.10", "debug"}
+        assert labels(docker_registry, service, "1.10") == {"version": "1.10"}
+        assert labels(docker_registry, service, "debug") == {"version": "none"}

@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
-from attrs import field, frozen
-
 from ..errors import SpecError
 from ..events import EventSink, Warned, ignore
-from ..oci import Digest, ImageReference
 from ..runtime import CancelToken, Environment
 from ..runtime.workdir import workdir
 from ..spec.drone import PluginSettings
@@ -18,7 +15,9 @@ from ..step import BuildAndPushStep
 from ..step.asking import there_already
 from ..step.drone import keychains, step_of
 from ..step.variables import Mode, read_plugin
+from .baking import bake
 from .files import write_files
+from .result import PluginResult
 
 if TYPE_CHECKING:
     from ..plan import BuildResult
@@ -26,23 +25,6 @@ if TYPE_CHECKING:
     from ..step.drone import PluginArguments
 
 __all__ = ["PluginResult", "run_plugin"]
-
-
-@frozen(kw_only=True)
-class PluginResult:
-    """What a plugin has done.
-
-    *skipped* says why nothing was, empty otherwise; *digest* and *references* are those of the
-    image, *files* what was written beside it, *remarks* what the variables asked for that does
-    nothing, or something else than it says.
-    """
-
-    skipped: str = ""
-    digest: Digest | None = None
-    references: tuple[ImageReference, ...] = ()
-    files: tuple[Path, ...] = ()
-    remarks: tuple[str, ...] = ()
-    result: BuildResult | PushResult | None = field(default=None, repr=False)
 
 
 def run_plugin(
@@ -61,6 +43,7 @@ def run_plugin(
     the step, such as ``backend``, and win. ``compatible`` does what the plugin does and says
     where that is not what the variables say; ``strict`` refuses instead.
 
+    With ``PLUGIN_BAKE_FILE`` all targets of ``PLUGIN_BAKE_OPTIONS`` are built, one after the other.
     Raises `SpecError` for variables that are wrong, and what builds and pushes raise.
     """
     cancel = cancel or CancelToken()
@@ -71,6 +54,8 @@ def run_plugin(
     if asked.work == "nothing":
         _say(remarks, on_event)
         return PluginResult(skipped=asked.because, remarks=remarks)
+    if asked.bake_file:
+        return bake(asked, variables, cast("Mapping[str, object]", settings), on_event, cancel)
     with workdir(current.temporary, current.uid) as private:
         result: BuildResult | PushResult
         if asked.work == "push_only":
@@ -100,11 +85,6 @@ def _say(remarks: tuple[str, ...], on_event: EventSink) -> None:
 
 def _refuse(asked: PluginSettings) -> None:
     """What would be lost, and somebody counts on."""
-    if asked.bake_file:
-        raise SpecError(
-            "PLUGIN_BAKE_FILE: a bake file makes several steps",
-            hint="use BuildAndPushStep.from_bake, or the command bake",
-        )
     if asked.signing is not None:
         raise SpecError(
             "PLUGIN_COSIGN_PRIVATE_KEY: images are not signed here",

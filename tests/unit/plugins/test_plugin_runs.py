@@ -159,12 +159,22 @@ def test_values_of_the_environment_given_reach_build_args_and_secrets() -> None:
     assert CANARY not in repr(step)
 
 
-@pytest.mark.parametrize("name", ["BAKE_FILE", "COSIGN_PRIVATE_KEY"])
-def test_what_would_be_lost_is_refused_before_anything_is_pushed(name: str) -> None:
+@pytest.mark.parametrize(
+    ("plugin", "variable", "value"),
+    [
+        ("docker", "COSIGN_PRIVATE_KEY", CANARY),
+        ("buildx", "BAKE_OPTIONS", "app;--progress=plain"),
+    ],
+)
+def test_what_would_be_lost_is_refused_before_anything_is_pushed(
+    plugin: str, variable: str, value: str
+) -> None:
     with LocalRegistry() as registry:
-        environ = variables(registry, **{name: CANARY})
-        with pytest.raises(SpecError, match=f"PLUGIN_{name}") as caught:
-            run_plugin(environ, plugin="buildx" if name == "BAKE_FILE" else "docker")
+        environ = variables(registry, **{variable: value})
+        if plugin == "buildx":
+            environ["PLUGIN_BAKE_FILE"] = "docker-bake.hcl"
+        with pytest.raises(SpecError, match=f"PLUGIN_{variable}") as caught:
+            run_plugin(environ, plugin=plugin)
         assert CANARY not in caught.value.report()
         assert registry.tags("acme/app") == ()
 
