@@ -137,6 +137,8 @@ _MODULES: Final = (
     "buildpush.plan",
     "buildpush.runtime",
     "buildpush.spec.tagging",
+    "buildpush.step.checkout",
+    "buildpush.auth.connectors",
     "buildpush.spec.expressions",
     "buildpush.strategy",
     "buildpush.plugins",

@@ -2,6 +2,7 @@
 
 from .drone import drone_tags, expand_tag, is_tagged_by_default
 from .facts import GitFacts
+from .labels import image_labels
 from .rules import (
     Branch,
     Calver,
@@ -36,5 +37,6 @@ __all__ = [
     "Tagging",
     "drone_tags",
     "expand_tag",
+    "image_labels",
     "is_tagged_by_default",
 ]
