@@ -93,6 +93,8 @@ def translate_docker(
         because = "what is built is neither a git tag nor the default branch"
         return evolve(made, work="nothing", because=because, findings=tuple(making.findings))
     settings |= {"repo": values.text("repo"), "tags": tags}
+    if values.on("tags.auto"):
+        made = evolve(made, raw_tags=tags)
     if values.on("push-only"):
         return _push_only(making, made)
     _build(making, now)

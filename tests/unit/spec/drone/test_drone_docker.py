@@ -33,6 +33,12 @@ CANARY = "c4n4ry-value"
             "settings.tags",
             ("1", "1.2", "1.2.3"),
         ),
+        (
+            PROGRAMS,
+            {"PLUGIN_AUTO_TAG": "1", "DRONE_COMMIT_REF": "refs/tags/v1.2.3"},
+            "raw_tags",
+            ("1", "1.2", "1.2.3"),
+        ),
         (PROGRAMS, {"PLUGIN_DOCKERFILE": "a/D"}, "settings.dockerfile", "a/D"),
         (PROGRAMS, {"PLUGIN_CONTEXT": "src"}, "settings.context", "src"),
         (PROGRAMS, {"PLUGIN_TARGET": "prod"}, "settings.target", "prod"),
