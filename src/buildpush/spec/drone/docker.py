@@ -15,7 +15,7 @@ from ..values import FromEnv, SecretSource
 from .around import builder, logins, signing, words
 from .reading import Values
 from .settings import PluginSettings
-from .translating import Translating
+from .translating import Translating, host_of
 
 __all__ = ["translate_docker"]
 
@@ -319,9 +319,9 @@ def _registries(making: Translating) -> None:
     if values.text("daemon.mirror"):
         making.settings["mirrors"] = {"docker.io": (values.text("daemon.mirror"),)}
     if values.on("daemon.insecure"):
-        registry = values.text("docker.registry")
-        host = registry.partition("://")[2] or registry or values.text("repo")
-        making.settings["insecure"] = (host.partition("/")[0],)
+        registry = values.text("docker.registry") if values.is_set("docker.registry") else ""
+        host = (registry.partition("://")[2] or registry).partition("/")[0]
+        making.settings["insecure"] = (host or host_of(values.text("repo")),)
 
 
 def _unused(making: Translating) -> None:

@@ -11,6 +11,7 @@ from ...errors import SpecError
 from ..tagging import drone_tags, expand_tag, is_tagged_by_default
 from .reading import Values
 from .settings import Finding, FindingKind, PluginLogin, PluginSettings
+from .translating import host_of
 
 __all__ = ["translate_kaniko"]
 
@@ -239,10 +240,9 @@ def _cache(making: _Kaniko) -> None:
 def _registries(making: _Kaniko) -> None:
     """Mirrors, certificates and who is spoken to without them."""
     values, settings = making.values, making.settings
-    host = str(settings["repo"]).partition("/")[0]
     insecure = {values.text("insecure-registry")} - {""}
     if values.on("insecure") or values.on("skip-tls-verify"):
-        insecure.add(host)
+        insecure.add(host_of(str(settings["repo"])))
     if insecure:
         settings["insecure"] = tuple(sorted(insecure))
         making.options["insecure_registries"] = tuple(sorted(insecure))

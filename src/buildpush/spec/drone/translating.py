@@ -6,10 +6,20 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
+from ...errors import SpecError
+from ...oci import Repository
 from .reading import Values
 from .settings import Finding, FindingKind
 
-__all__ = ["Translating"]
+__all__ = ["Translating", "host_of"]
+
+
+def host_of(repository: str) -> str:
+    """The registry's host of *repository*: Docker Hub's where it has none."""
+    try:
+        return Repository.parse(repository).host
+    except SpecError:
+        return repository.partition("/")[0]  # what is wrong with it is told by the setting
 
 
 @define(eq=False)
