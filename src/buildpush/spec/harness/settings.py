@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, cast
 
@@ -130,6 +131,10 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
         return HarnessSettings(
             variables=_variables(values, step), hidden=resolved.secrets, lines=lines
         )
+    for name in (*_PLACING, "repo"):
+        several = name == "baseImageConnectorRefs" and isinstance(values.get(name), list)
+        if isinstance(values.get(name), Mapping | list) and not several:
+            raise fault(step.where.below(name, step.spec.names[name].line), "expected text")
     settings = {name: value for name, value in values.items() if name not in _PLACING}
     settings["repo"] = _repository(step.type, values)
     settings["tags"] = _tags(values.get("tags"))
@@ -300,7 +305,13 @@ def _word(value: object) -> str:
 
 
 def wrong(asked: HarnessSettings, step: HarnessStep, error: SpecError) -> SpecError:
-    """*error* of wrong settings with the lines of those that it names."""
+    """*error* of wrong settings with the lines of those that it names, and without secrets."""
+    for secret in sorted(asked.hidden, key=len, reverse=True):
+        if secret.lower() in f"{error.message} {error.hint}".lower():
+            # Not quoted in any form: a suggestion may have changed it.
+            names = ", ".join(re.findall(r"(?:^|; )([A-Za-z_.0-9]+): ", error.message))
+            error = SpecError(f"{names or 'a setting'}: has a secret in it, and is wrong")
+            break
     for path, line in sorted(asked.lines.items(), key=lambda pair: -len(pair[0])):
         name = path.removeprefix(f"{step.where.path}.")
         if name != path and f"{name}:" in error.message:
