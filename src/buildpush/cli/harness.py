@@ -15,8 +15,7 @@ from ..strategy import harness_steps, run_harness
 from .commands import display, fields, pairs, print_json
 
 if TYPE_CHECKING:
-    from ..step.drone import PluginArguments
-    from ..step.harness import HarnessArguments
+    from ..step.overrides import Overrides
 
 
 def harness(arguments: argparse.Namespace, cancel: CancelToken) -> None:
@@ -29,7 +28,7 @@ def harness(arguments: argparse.Namespace, cancel: CancelToken) -> None:
     path = Path(arguments.file)
     step = arguments.step or ""
     if arguments.plan:
-        steps = harness_steps(path, step=step, expressions=context, **_steps(arguments))
+        steps = harness_steps(path, step=step, expressions=context, **_settings(arguments))
         for name, each in steps.items():
             print(f"{name}\n\n{each.plan().render()}\n")
         return
@@ -43,7 +42,7 @@ def harness(arguments: argparse.Namespace, cancel: CancelToken) -> None:
         sinks[name](event)
 
     table = run_harness(
-        path, step=step, expressions=context, on_event=hear, cancel=cancel, **_plugins(arguments)
+        path, step=step, expressions=context, on_event=hear, cancel=cancel, **_settings(arguments)
     )
     if arguments.json:
         print_json(table.to_json())
@@ -73,15 +72,8 @@ def _secrets(texts: list[str] | tuple[()]) -> dict[str, str]:
     return found
 
 
-def _steps(arguments: argparse.Namespace) -> HarnessArguments:
-    settings: HarnessArguments = {"backend": arguments.backend}
-    if arguments.insecure is not None:
-        settings["insecure"] = arguments.insecure
-    return settings
-
-
-def _plugins(arguments: argparse.Namespace) -> PluginArguments:
-    settings: PluginArguments = {"backend": arguments.backend}
+def _settings(arguments: argparse.Namespace) -> Overrides:
+    settings: Overrides = {"backend": arguments.backend}
     if arguments.insecure is not None:
         settings["insecure"] = arguments.insecure
     return settings

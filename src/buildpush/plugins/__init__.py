@@ -22,7 +22,7 @@ from .result import PluginResult
 if TYPE_CHECKING:
     from ..plan import BuildResult
     from ..publishing import PushResult
-    from ..step.drone import PluginArguments
+    from ..step.overrides import Overrides
 
 __all__ = ["PluginResult", "run_plugin"]
 
@@ -34,7 +34,7 @@ def run_plugin(
     mode: Mode = "compatible",
     on_event: EventSink = ignore,
     cancel: CancelToken | None = None,
-    **settings: Unpack[PluginArguments],
+    **settings: Unpack[Overrides],
 ) -> PluginResult:
     """Do what a plugin of Drone does with the same variables: build and push, or push alone.
 
@@ -95,7 +95,7 @@ def _refuse(asked: PluginSettings) -> None:
 def _push(
     asked: PluginSettings,
     variables: Mapping[str, str],
-    settings: PluginArguments,
+    settings: Overrides,
     private: Path,
     on_event: EventSink,
     cancel: CancelToken,

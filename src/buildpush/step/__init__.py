@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from ..auth.connectors import Connectors
     from ..spec.expressions import Context
     from .bake import BakeArguments
-    from .drone import PluginArguments
-    from .harness import HarnessArguments
+    from .overrides import Overrides
 
 __all__ = ["AsyncEventStream", "BuildAndPushStep", "EventStream"]
 
@@ -91,7 +90,7 @@ class BuildAndPushStep(StepSpec):
         step: str = "",
         expressions: Context | None = None,
         connectors: Connectors | None = None,
-        **settings: Unpack[HarnessArguments],
+        **settings: Unpack[Overrides],
     ) -> Self:
         """One step of Harness's YAML: of a file, or of a text with more than one line.
 
@@ -157,7 +156,7 @@ class BuildAndPushStep(StepSpec):
         *,
         plugin: str = "docker",
         mode: Literal["strict", "compatible"] = "strict",
-        **settings: Unpack[PluginArguments],
+        **settings: Unpack[Overrides],
     ) -> Self:
         """The step that the ``PLUGIN_`` variables of one of Drone's plugins describe.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
 from attrs import evolve
 from pydantic import SecretStr
@@ -20,10 +20,8 @@ from ..spec.values import FromEnv
 
 if TYPE_CHECKING:
     from ..auth.aws.calls import KeySource
-    from ..backends import Backend
 
 __all__ = [
-    "PluginArguments",
     "backend_of",
     "keychains",
     "left",
@@ -33,25 +31,6 @@ __all__ = [
 ]
 
 S = TypeVar("S")
-
-
-class PluginArguments(TypedDict, total=False):
-    """The settings that a plugin has no variable for, and a few that win over its variables."""
-
-    backend: str | Backend
-    auth: Keychain | str | Sequence[Keychain | str]
-    context: str | Path
-    push: bool
-    platforms: str | Sequence[str]
-    mirrors: str | Sequence[str] | Mapping[str, str]
-    insecure: str | Iterable[str]
-    registries: Mapping[str, Mapping[str, str | bool]]
-    skip_preflight: bool
-    network: str
-    retries: int
-    timeout: str | float | None
-    quiet: bool
-    hidden: Sequence[str | SecretStr]
 
 
 _HUB: Final = "https://index.docker.io/v1/"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..auth import PullOnly
 from ..auth.connectors import Connectors, DockerConnector, find_connector
@@ -25,35 +25,11 @@ from .drone import not_a_step, without_caches
 from .drone import step_of as plugin_step
 from .variables import read_plugin
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..auth import Keychain
-    from ..backends import Backend
-
-__all__ = ["HarnessArguments", "arguments_of", "one_step", "read_file"]
+__all__ = ["arguments_of", "one_step", "read_file"]
 
 S = TypeVar("S")
 
 _LARGEST: Final = 4 << 20
-
-
-class HarnessArguments(TypedDict, total=False):
-    """The settings that a step of Harness has no key for, and a few that win over its keys."""
-
-    backend: str | Backend
-    auth: Keychain | str | Sequence[Keychain | str]
-    context: str | Path
-    push: bool
-    platforms: str | Sequence[str]
-    mirrors: str | Sequence[str] | Mapping[str, str]
-    insecure: str | Iterable[str]
-    registries: Mapping[str, Mapping[str, str | bool]]
-    skip_preflight: bool
-    network: str
-    retries: int
-    timeout: str | float | None
-    quiet: bool
 
 
 def read_file(source: str | Path) -> HarnessFile:

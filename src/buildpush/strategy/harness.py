@@ -17,9 +17,10 @@ from ..runtime import CancelToken, Environment
 from ..spec.expressions import Context
 from ..spec.harness import HarnessSettings, HarnessStep, context_of, settings_of
 from ..step import BuildAndPushStep
-from ..step.drone import PluginArguments, not_a_step
+from ..step.drone import not_a_step
 from ..step.flags import read_flags
-from ..step.harness import HarnessArguments, arguments_of, one_step, read_file
+from ..step.harness import arguments_of, one_step, read_file
+from ..step.overrides import Overrides
 from .failures import FailureStrategy
 from .running import Intervening, Job, NamedEventSink, Runnable, run_many
 from .table import Row, RunTable
@@ -40,7 +41,7 @@ def harness_steps(
     step: str = "",
     expressions: Context | None = None,
     connectors: Connectors | None = None,
-    **settings: Unpack[HarnessArguments],
+    **settings: Unpack[Overrides],
 ) -> Mapping[str, BuildAndPushStep]:
     """Every step of *source* that is one build, by its path, and by the values of its strategy.
 
@@ -66,7 +67,7 @@ def run_harness(
     intervene: Intervening | None = None,
     on_event: NamedEventSink | None = None,
     cancel: CancelToken | None = None,
-    **settings: Unpack[PluginArguments],
+    **settings: Unpack[Overrides],
 ) -> RunTable:
     """Run the steps of *source* that build and push, in order, and say how each ended.
 
