@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
 from ..errors import SpecError
-from ..events import EventSink, Warned, ignore
+from ..events import Event, EventSink, Warned, ignore
 from ..runtime import CancelToken, Environment
 from ..runtime.workdir import workdir
 from ..spec.drone import PluginSettings
@@ -17,6 +17,7 @@ from ..step.drone import keychains, step_of
 from ..step.variables import Mode, read_plugin
 from .baking import bake
 from .files import write_files
+from .reports import CacheMetrics
 from .result import PluginResult
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run_plugin(
         return PluginResult(skipped=asked.because, remarks=remarks)
     if asked.bake_file:
         return bake(asked, variables, cast("Mapping[str, object]", settings), on_event, cancel)
+    metrics = CacheMetrics()
     with workdir(current.temporary, current.uid) as private:
         result: BuildResult | PushResult
         if asked.work == "push_only":
@@ -68,14 +70,22 @@ def run_plugin(
                 there = there_already(step, step.auth, on_event, cancel)
                 if there is not None:
                     return PluginResult(skipped=f"{there} is there already", remarks=remarks)
-            result = step.run(on_event=on_event, cancel=cancel)
+            result = step.run(on_event=_both(metrics.hear, on_event), cancel=cancel)
     return PluginResult(
         digest=result.digest,
         references=result.references,
-        files=write_files(asked, result, current.cwd, plugin),
+        files=write_files(asked, result, current.cwd, plugin, metrics),
         remarks=remarks,
         result=result,
     )
+
+
+def _both(first: EventSink, second: EventSink) -> EventSink:
+    def sink(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return sink
 
 
 def _say(remarks: tuple[str, ...], on_event: EventSink) -> None:

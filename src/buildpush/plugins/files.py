@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import SpecError
+from .reports import CacheMetrics, card, show
 
 if TYPE_CHECKING:
     from ..plan import BuildResult
@@ -22,15 +23,21 @@ _ESCAPED: Final = str.maketrans(
 
 
 def write_files(
-    asked: PluginSettings, result: BuildResult | PushResult, folder: Path, plugin: str
+    asked: PluginSettings,
+    result: BuildResult | PushResult,
+    folder: Path,
+    plugin: str,
+    metrics: CacheMetrics | None = None,
 ) -> tuple[Path, ...]:
     """Write what *asked* names, below *folder* where it is relative; returns the paths.
 
-    Folders that are not there are made. Raises `SpecError` when a file cannot be written, and
+    A card for ``/dev/stdout`` or ``/dev/stderr`` is printed, as Drone's log has it. Folders that are not there are made. Raises `SpecError` when a file cannot be written, and
     says that the image is there all the same.
     """
     written: list[Path] = []
-    for variable, name, text in _files(asked, result, plugin):
+    for variable, name, text in _files(asked, result, plugin, metrics):
+        if show(name, text):
+            continue
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +52,10 @@ def write_files(
 
 
 def _files(
-    asked: PluginSettings, result: BuildResult | PushResult, plugin: str
+    asked: PluginSettings,
+    result: BuildResult | PushResult,
+    plugin: str,
+    metrics: CacheMetrics | None,
 ) -> Iterator[tuple[str, str, str]]:
     """Each file's variable, its path and its text."""
     pushed = bool(result.references)
@@ -55,6 +65,11 @@ def _files(
         yield "DRONE_OUTPUT", asked.output_file, _output(asked, str(result.digest))
     if asked.metadata_file and plugin.startswith("buildx"):
         yield "PLUGIN_METADATA_FILE", asked.metadata_file, _metadata(result)
+    if asked.card and pushed:
+        yield "DRONE_CARD_PATH", asked.card, json.dumps(card(asked, result))
+    if asked.cache_metrics_file and metrics is not None:
+        text = json.dumps(metrics.document(), indent=2)
+        yield "PLUGIN_CACHE_METRICS_FILE", asked.cache_metrics_file, text
     if pushed:
         for flag, path in asked.digest_files.items():
             tagged = "tag" in flag

@@ -105,10 +105,6 @@ def left(asked: PluginSettings, wanted: object) -> Iterator[str]:
     if asked.kaniko and wanted != "kaniko":
         names = ", ".join(sorted(asked.kaniko))
         yield f"settings of kaniko alone are left out: {names}"
-    if asked.card:
-        yield "DRONE_CARD_PATH: no card is written"
-    if asked.cache_metrics_file:
-        yield "PLUGIN_CACHE_METRICS_FILE: is not written: events say what was cached"
     if asked.lifecycle_policy or asked.repository_policy:
         yield "policies are given to a repository that is made, not to one that is there"
 
