@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..auth import PullOnly
+from ..auth import Keychain, PullOnly
 from ..auth.connectors import Connectors, DockerConnector, find_connector
 from ..auth.reading import read_keychains
 from ..errors import ExpressionError, SpecError
@@ -25,7 +25,7 @@ from .drone import not_a_step, without_caches
 from .drone import step_of as plugin_step
 from .variables import read_plugin
 
-__all__ = ["arguments_of", "one_step", "read_file"]
+__all__ = ["arguments_of", "one_step", "read_file", "surroundings"]
 
 S = TypeVar("S")
 
@@ -69,15 +69,23 @@ def one_step(
         settings = arguments_of(step, asked, connectors, overrides)
         return _at(step, asked, lambda: make(settings))
     plugin, variables = read_plugin(
-        {**Environment.current().variables, **asked.variables}, step.plugin, "compatible"
+        {**surroundings(), **asked.variables}, step.plugin, "compatible"
     )
     if why := not_a_step(plugin):
         raise SpecError(f"{step.place}: {why}", hint="run it with run_harness, or run_plugin")
     return _at(
         step,
         asked,
-        lambda: plugin_step(plugin, variables, make, {"hidden": asked.hidden, **overrides}),
+        lambda: plugin_step(
+            plugin, variables, make, {"hidden": asked.hidden, **asked.settings, **overrides}
+        ),
     )
+
+
+def surroundings() -> dict[str, str]:
+    """The variables of this process, without those of a plugin that it may be run by itself."""
+    variables = Environment.current().variables
+    return {name: value for name, value in variables.items() if not name.startswith("PLUGIN_")}
 
 
 def arguments_of(
@@ -88,8 +96,15 @@ def arguments_of(
 ) -> dict[str, object]:
     """The settings for a step of ours: those of *asked*, with who logs in.
 
-    Without *connectors*, the machine's own credentials are used, and a remark says so.
+    Without *connectors*, the machine's own credentials are used, and a remark says so. Raises
+    `SpecError` with the line for a connector that is not there.
     """
+    return _at(step, asked, lambda: _arguments(asked, connectors, overrides))
+
+
+def _arguments(
+    asked: HarnessSettings, connectors: Connectors | None, overrides: Mapping[str, object]
+) -> dict[str, object]:
     settings: dict[str, Any] = {**asked.settings, "hidden": asked.hidden}
     remarks: list[str] = []
     logins: list[object] = []
@@ -98,12 +113,9 @@ def arguments_of(
         if wanted:
             remarks.append(f"{wanted}: no connectors were given, this machine's logins are used")
     else:
-        try:
-            pushing = find_connector(connectors, asked.connector)
-            logins += (PullOnly(find_connector(connectors, each)) for each in asked.bases)
-        except SpecError as error:
-            raise SpecError(f"{step.where}: {error.message}", hint=error.hint) from None
-        logins.append(pushing)
+        pushing = _connector(connectors, "connectorRef", asked.connector)
+        of_bases = (_connector(connectors, "baseImageConnectorRefs", each) for each in asked.bases)
+        logins += (*map(PullOnly, of_bases), pushing)
         if isinstance(pushing, DockerConnector):
             settings["repo"] = _below(str(settings["repo"]), pushing.prefix, remarks)
     backend = overrides.get("backend")
@@ -116,8 +128,18 @@ def arguments_of(
             del settings[name]
     given = overrides.get("auth", ())
     settings["auth"] = (*read_keychains(given), *read_keychains(logins))
+    for secret in asked.hidden:
+        remarks = [remark.replace(secret, "***") for remark in remarks]
     settings["remarks"] = remarks
     return {**settings, **{name: value for name, value in overrides.items() if name != "auth"}}
+
+
+def _connector(connectors: Connectors, key: str, name: str) -> Keychain:
+    try:
+        return find_connector(connectors, name)
+    except SpecError as error:
+        fault = SpecError(f"{key}: {error.message}", hint=error.hint)
+    raise fault
 
 
 def _below(repo: str, prefix: str, remarks: list[str]) -> str:

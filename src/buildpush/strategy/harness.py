@@ -13,13 +13,13 @@ from ..auth.connectors import Connectors
 from ..errors import BuildpushError, SpecError
 from ..events import EventSink
 from ..plugins import run_plugin
-from ..runtime import CancelToken, Environment
+from ..runtime import CancelToken
 from ..spec.expressions import Context
 from ..spec.harness import HarnessSettings, HarnessStep, context_of, settings_of
 from ..step import BuildAndPushStep
 from ..step.drone import not_a_step
 from ..step.flags import read_flags
-from ..step.harness import arguments_of, one_step, read_file
+from ..step.harness import arguments_of, one_step, read_file, surroundings
 from ..step.overrides import Overrides
 from .failures import FailureStrategy
 from .running import Intervening, Job, NamedEventSink, Runnable, run_many
@@ -221,9 +221,9 @@ class _Runner:
 
     def _runnable(self, step: HarnessStep, context: Context) -> Runnable:
         asked = settings_of(step, context)
-        environ = Environment.current().variables
+        environ = surroundings()
         if step.plugin:
-            own = {"hidden": asked.hidden, **self.settings}
+            own = {"hidden": asked.hidden, **asked.settings, **self.settings}
             variables = {**environ, **asked.variables}
             return _Plugin(program=step.plugin, environ=variables, settings=own)
         flags = asked.settings.get("envVariables")

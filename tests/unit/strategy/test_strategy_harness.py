@@ -310,10 +310,14 @@ def test_a_step_whose_values_are_wrong_fails_alone(registry: LocalRegistry) -> N
     assert "line 4: a.spec.tags[0]: nothing is called nobody" in str(table["a"].error)
 
 
-def test_a_plugin_step_runs_as_the_plugin_does(registry: LocalRegistry, tmp_path: Path) -> None:
+def test_a_plugin_step_runs_as_the_plugin_does(
+    registry: LocalRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUGIN_NO_PUSH", "true")  # of a plugin that we are run by ourselves
     text = f"""\
 identifier: kaniko
 type: Plugin
+timeout: 7m
 spec:
   image: plugins/kaniko:1.13
   settings:
@@ -324,6 +328,9 @@ spec:
     skip_tls_verify: true
     artifact_file: out/artifact.json
 """
+    (made,) = harness_steps(text, backend=FakeBackend()).values()
+    assert made.timeout == 420
+
     table = run_harness(text, backend=FakeBackend(), insecure=[registry.host])
 
     table.raise_for_failure()
@@ -359,7 +366,9 @@ def test_connectors_log_in_for_their_registries_alone() -> None:
     (made,) = harness_steps(text, connectors=connectors).values()
     assert made.auth == (connectors["ghcr"],)
     assert CANARY not in repr(made)
-    with pytest.raises(SpecError, match=r"line 4: a\.spec: no connector is called account\.ghcr"):
+    with pytest.raises(
+        SpecError, match=r"line 4: connectorRef: no connector is called account\.ghcr"
+    ):
         harness_steps(text, connectors={"hub": connectors["ghcr"]})
     (ambient,) = harness_steps(text).values()
     assert ambient.remarks == (

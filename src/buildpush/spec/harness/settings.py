@@ -90,7 +90,7 @@ _PLACING: Final = frozenset(
 
 @frozen(kw_only=True)
 class HarnessSettings:
-    """What a step asks for: *settings*, by Harness's names, or the *variables* of a plugin.
+    """What a step asks for: *settings*, by Harness's names, and the *variables* of a plugin.
 
     *connector* is who pushes, *bases* who pulls base images; *hidden* are the values of secrets
     that went in; *lines* say where each path stands, for the errors of wrong values.
@@ -127,9 +127,15 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
         raise located(error, step) from None
     values = cast("dict[str, object]", resolved.value)
     lines = step.spec.lines(where)
+    timed: dict[str, object] = {}
+    if (timeout := step.node.names.get("timeout")) and timeout.text:
+        timed["timeout"] = _timeout(step, timeout, scope)
     if step.plugin:
         return HarnessSettings(
-            variables=_variables(values, step), hidden=resolved.secrets, lines=lines
+            settings=timed,
+            variables=_variables(values, step),
+            hidden=resolved.secrets,
+            lines=lines,
         )
     for name in (*_PLACING, "repo"):
         several = name == "baseImageConnectorRefs" and isinstance(values.get(name), list)
@@ -138,10 +144,8 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
     settings = {name: value for name, value in values.items() if name not in _PLACING}
     settings["repo"] = _repository(step.type, values)
     settings["tags"] = _tags(values.get("tags"))
-    if (timeout := step.node.names.get("timeout")) and timeout.text:
-        settings["timeout"] = _timeout(step, timeout, scope)
     return HarnessSettings(
-        settings=settings,
+        settings={**settings, **timed},
         connector=_text(values.get("registryRef") or values.get("connectorRef")),
         bases=tuple(_texts(values.get("baseImageConnectorRefs"))),
         hidden=resolved.secrets,
