@@ -21,7 +21,7 @@ from ..step.drone import not_a_step
 from ..step.flags import read_flags
 from ..step.harness import arguments_of, one_step, read_file, surroundings
 from ..step.overrides import Overrides
-from .failures import FailureStrategy
+from .failures import Ending, FailureStrategy, Retry, choose
 from .running import Intervening, Job, NamedEventSink, Runnable, run_many
 from .table import Row, RunTable
 from .written import Expansion, expansion_of, failure_strategies_of, may_run
@@ -163,6 +163,7 @@ class _Runner:
     many: dict[str, Any]
     rows: list[Row] = field(factory=list[Row], init=False)
     stages: dict[str, str] = field(factory=dict[str, str], init=False)
+    aborted: bool = field(default=False, init=False)
 
     def strategies(self, step: HarnessStep) -> tuple[FailureStrategy, ...]:
         """What is done about failures: the step's own word first, then that of what is around it."""
@@ -193,6 +194,15 @@ class _Runner:
         for row in table:
             self.rows.append(row)
             self._remember(made_by[row.name], row)
+            self.aborted = self.aborted or self._aborts(made_by[row.name], row)
+
+    def _aborts(self, step: HarnessStep, row: Row) -> bool:
+        """Whether the failure of *row* is one that ends the whole pipeline."""
+        if row.ok or row.error is None:
+            return False
+        action = choose(row.error, self.strategies(step))
+        last = action.then if isinstance(action, Retry) else action
+        return last is Ending.ABORT
 
     def _job(self, step: HarnessStep, context: Context) -> Job:
         scope, _ = context_of(step, context)
@@ -210,6 +220,8 @@ class _Runner:
 
     def _may_run(self, step: HarnessStep, scope: Context) -> bool:
         """Whether ``when`` of the step and of its stage let it run, by what has failed so far."""
+        if self.aborted:
+            return False
         bad = {self.stages[row.name] for row in self.rows if not row.ok}
         for each in step.above:
             before = bool(bad - {step.stage})

@@ -242,6 +242,27 @@ def test_failures_are_what_the_file_says(
     assert statuses(staged, fails=frozenset({"a"})) == {"s.a": status}
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        "{type: Abort}",
+        "{type: Retry, spec: {retryCount: 1, onRetryFailure: {action: {type: Abort}}}}",
+    ],
+)
+def test_an_abort_ends_the_whole_pipeline(registry: LocalRegistry, action: str) -> None:
+    always = "when: {stageStatus: All}"
+    text = pipeline(
+        ("one", "", step("a", registry.host, more=_FAILED % action) + step("b", registry.host, more=always)),
+        ("two", "when: {pipelineStatus: All}", step("c", registry.host, more=always)),
+    )  # fmt: skip
+
+    assert statuses(text, fails=frozenset({"a"})) == {
+        "one.a": "failed",
+        "one.b": "skipped",
+        "two.c": "skipped",
+    }
+
+
 def test_somebody_decides_about_a_failure(registry: LocalRegistry) -> None:
     action = "{type: ManualIntervention, spec: {timeout: 10m}}"
     asked: list[Intervention] = []
