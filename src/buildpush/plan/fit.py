@@ -200,10 +200,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "connector_ref": _CONNECTOR,
     "registry_ref": _CONNECTOR,
     "base_image_connector_refs": _CONNECTOR,
-    "env_variables": Row(
-        refused="these are flags of Harness's plugin containers: use the setting of the same"
-        " meaning"
-    ),
+    "env_variables": Row(how="a step turns them into settings when it is made"),
 }
 """Every setting; after a colon, the kinds of values that need more than the rest."""
 

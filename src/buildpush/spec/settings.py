@@ -227,7 +227,7 @@ class StepSpec(BaseModel):
         default=(), description="Harness connectors for the base images' registries."
     )
     env_variables: TextMap = Field(
-        default={}, description="Flags of Harness's plugin containers, by name."
+        default={}, description="Flags of Harness's plugin containers: they become settings."
     )
 
     hidden: tuple[SecretStr, ...] = Field(

@@ -165,7 +165,6 @@ def test_caching_on_this_machine_is_exact(plan: Planner) -> None:
         ({"connector_ref": "c"}, "connector_ref: a connector is known only to Harness"),
         ({"registry_ref": "c"}, "registry_ref: a connector"),
         ({"base_image_connector_refs": "c"}, "base_image_connector_refs: a connector"),
-        ({"env_variables": {"a": "b"}}, "env_variables: these are flags of Harness's"),
         ({"annotations": {"index:a": "b"}}, "annotations: index:a is for an index"),
         ({"annotations": {"manifest[linux/arm64]:a": "b"}}, "names a platform that is not built"),
         (
