@@ -112,3 +112,16 @@ def test_a_cloud_s_own_variables_are_not_dropped_either(plugin: str) -> None:
 
 def test_every_plugin_is_here() -> None:
     assert set(PROGRAMS) == {*ENGINES, *CLOUDS}
+
+
+@pytest.mark.parametrize(
+    ("repo", "host"),
+    [("acme/app", "docker.io"), ("app", "docker.io"), ("r.example:5000/app", "r.example:5000")],
+)
+@pytest.mark.parametrize("program", ["kaniko", "docker"])
+def test_the_registry_without_certificates_is_the_repository_s(
+    program: str, repo: str, host: str
+) -> None:
+    variables = {"PLUGIN_REPO": repo, "PLUGIN_INSECURE": "true"}
+
+    assert translate(variables, program, now=NOW).settings["insecure"] == (host,)

@@ -497,16 +497,3 @@ def test_any_environment_is_settings_or_our_error(
     except SpecError as error:
         shown = error.report()
     assert CANARY not in shown
-
-
-@pytest.mark.parametrize(
-    ("repo", "host"),
-    [("acme/app", "docker.io"), ("app", "docker.io"), ("r.example:5000/app", "r.example:5000")],
-)
-@pytest.mark.parametrize("program", ["kaniko", "docker"])
-def test_the_registry_without_certificates_is_the_repository_s(
-    program: str, repo: str, host: str
-) -> None:
-    variables = {"PLUGIN_REPO": repo, "PLUGIN_INSECURE": "true"}
-
-    assert translate(variables, program).settings["insecure"] == (host,)
