@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, cast
 
@@ -21,6 +21,7 @@ from .reports import CacheMetrics
 from .result import PluginResult
 
 if TYPE_CHECKING:
+    from ..auth import Keychain
     from ..plan import BuildResult
     from ..publishing import PushResult
     from ..step.overrides import Overrides
@@ -124,12 +125,13 @@ def _push(
         name = asked.source_image or f"{repo}:{tags[0]}"
         tagged = ":" in name.rpartition("/")[2] or "@" in name
         source = f"docker-daemon:{name if tagged else f'{name}:latest'}"
-    given = settings.get("auth", ())
-    auth = (given,) if not isinstance(given, list | tuple) else given
     return push(
         source,
         [f"{repo}:{tag}" for tag in tags],
-        auth=[*cast("tuple[str, ...]", auth), *keychains(asked, variables, private=private)],
+        auth=cast(
+            "Sequence[Keychain | str]",
+            (settings.get("auth", ()), *keychains(asked, variables, private=private)),
+        ),
         on_event=on_event,
         cancel=cancel,
         **chosen,  # type: ignore[arg-type]

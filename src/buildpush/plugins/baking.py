@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from ..auth.reading import read_keychains
 from ..errors import SpecError
 from ..events import EventSink, Warned
 from ..runtime import CancelToken, Environment
@@ -45,7 +44,7 @@ def bake(
     push = settings.get("push", asked.settings.get("push"))
     if push is not None:
         given["push"] = push
-    auth = (*read_keychains(settings.get("auth", ())), *keychains(asked, variables))
+    auth = (settings.get("auth", ()), *keychains(asked, variables))
     steps = BuildAndPushStep.from_bake(
         asked.bake_file,
         targets=targets or ("default",),

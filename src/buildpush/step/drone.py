@@ -6,13 +6,13 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from attrs import evolve
 from pydantic import SecretStr
 
 from ..auth import Credential, Keychain, StaticKeychain
-from ..auth.entries import prefix_of
+from ..auth.entries import HUB_KEY, prefix_of
 from ..errors import SpecError
 from ..runtime import Environment
 from ..spec.drone import PluginLogin, PluginSettings
@@ -31,9 +31,6 @@ __all__ = [
 ]
 
 S = TypeVar("S")
-
-
-_HUB: Final = "https://index.docker.io/v1/"
 
 
 def step_of(
@@ -68,8 +65,7 @@ def step_of(
     wanted = overrides.get("backend")
     said = (*map(str, asked.findings), *left(asked, wanted), *without_caches(settings, wanted))
     settings["remarks"] = said
-    settings["backend"] = backend_of(asked, overrides.get("backend"))
-    return make({**settings, **overrides, "backend": settings["backend"]})
+    return make({**settings, **overrides, "backend": backend_of(asked, wanted)})
 
 
 def backend_of(asked: PluginSettings, wanted: object) -> object:
@@ -150,7 +146,7 @@ def _keychain(
             found = Credential(
                 username=login.username, password=login.password, source="the plugin's variables"
             )
-            prefix = prefix_of(login.host or _HUB).partition("/")[0]
+            prefix = prefix_of(login.host or HUB_KEY).partition("/")[0]
             return StaticKeychain(
                 prefix=prefix, credential=found, access="pull" if login.pull_only else None
             )

@@ -8,7 +8,6 @@ from typing import Any, Final, cast
 
 from attrs import evolve
 
-from ..auth.reading import read_keychains
 from ..errors import SpecError
 from ..runtime import Environment
 from ..spec.drone import PluginSettings, translate
@@ -44,7 +43,7 @@ def with_flags(given: Mapping[str, Any]) -> dict[str, Any]:
             settings[key] = value
     logins = keychains(asked, Environment.current().variables)
     if logins:
-        settings["auth"] = (*logins, *read_keychains(settings.get("auth", ())))
+        settings["auth"] = (*logins, settings.get("auth", ()))
     wanted = settings.get("backend")
     settings["backend"] = backend_of(asked, wanted)
     said = (*map(str, asked.findings), *left(asked, wanted))

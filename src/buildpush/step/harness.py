@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 
 from ..auth import Keychain, PullOnly
 from ..auth.connectors import Connectors, DockerConnector, find_connector
-from ..auth.reading import read_keychains
 from ..errors import ExpressionError, SpecError
 from ..oci import ImageReference
 from ..runtime import Environment
@@ -25,7 +24,7 @@ from .drone import not_a_step, without_caches
 from .drone import step_of as plugin_step
 from .variables import read_plugin
 
-__all__ = ["arguments_of", "one_step", "read_file", "surroundings"]
+__all__ = ["arguments_of", "made_of", "one_step", "read_file", "surroundings"]
 
 S = TypeVar("S")
 
@@ -64,7 +63,17 @@ def one_step(
 
     Raises `SpecError` with the line for whatever is wrong.
     """
-    asked = settings_of(step, context)
+    return made_of(step, settings_of(step, context), make, connectors, overrides)
+
+
+def made_of(
+    step: HarnessStep,
+    asked: HarnessSettings,
+    make: Callable[[Mapping[str, object]], S],
+    connectors: Connectors | None,
+    overrides: Mapping[str, object],
+) -> S:
+    """`one_step`, of what the step has been found to ask for."""
     if not step.plugin:
         settings = arguments_of(step, asked, connectors, overrides)
         return _at(step, asked, lambda: make(settings))
@@ -126,8 +135,7 @@ def _arguments(
         remarks.append(f"{', '.join(of_container)}: left out: they are of Harness's own container")
         for name in of_container:
             del settings[name]
-    given = overrides.get("auth", ())
-    settings["auth"] = (*read_keychains(given), *read_keychains(logins))
+    settings["auth"] = (overrides.get("auth", ()), *logins)
     for secret in asked.hidden:
         remarks = [remark.replace(secret, "***") for remark in remarks]
     settings["remarks"] = remarks

@@ -19,7 +19,7 @@ from ..spec.harness import HarnessSettings, HarnessStep, context_of, settings_of
 from ..step import BuildAndPushStep
 from ..step.drone import not_a_step
 from ..step.flags import read_flags
-from ..step.harness import arguments_of, one_step, read_file, surroundings
+from ..step.harness import arguments_of, made_of, one_step, read_file, surroundings
 from ..step.overrides import Overrides
 from .failures import Ending, FailureStrategy, Retry, choose
 from .running import Intervening, Job, NamedEventSink, Runnable, run_many
@@ -244,7 +244,7 @@ class _Runner:
         ):
             return self._pushing(step, asked, environ)
         parse = cast("Callable[[Mapping[str, object]], BuildAndPushStep]", BuildAndPushStep.parse)
-        return one_step(step, parse, context, self.connectors, self.settings)
+        return made_of(step, asked, parse, self.connectors, self.settings)
 
     def _pushing(
         self, step: HarnessStep, asked: HarnessSettings, environ: Mapping[str, str]

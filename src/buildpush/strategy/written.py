@@ -9,7 +9,7 @@ from attrs import frozen
 
 from ..errors import ExpressionError, SpecError
 from ..spec.expressions import Context, evaluate, resolve_tree
-from ..spec.harness.document import Node, Place, fault
+from ..spec.harness.document import Node, Place, fault, located
 from .expansion import Iteration, Matrix, Repeat
 from .failures import Action, Ending, FailureStrategy, Intervene, Retry
 
@@ -118,8 +118,7 @@ def _solved(place: Place, work: Callable[[], T]) -> T:
     try:
         return work()
     except ExpressionError as error:
-        fault = ExpressionError(f"{Place(place.filename, place.line)}: {error}", hint=error.hint)
-        fault.expression, fault.where = error.expression, error.where
+        fault = located(error, place.filename, place.line)
     raise fault
 
 

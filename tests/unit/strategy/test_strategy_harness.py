@@ -445,3 +445,21 @@ spec:
     shown = [repr(made), repr(plan), plan.render(), str(plan.to_json()), *events, repr(result)]
     assert not [text for text in shown if CANARY in text or CANARY.upper() in text]
     assert evolve(plan, warnings=()).request.build_args == {"TOKEN": CANARY}
+
+
+def test_a_run_asks_for_a_secret_once(registry: LocalRegistry) -> None:
+    asked: list[str] = []
+
+    def secret(name: str) -> str:
+        asked.append(name)
+        return CANARY
+
+    more = "description: x"
+    text = step("a", registry.host, more=more).replace(
+        "tags: [1.10]", "tags: [one], buildArgs: {TOKEN: \"<+secrets.getValue('token')>\"}"
+    )
+
+    table = run_harness(text, backend=FakeBackend(), expressions=Context.of(secrets=secret))
+
+    table.raise_for_failure()
+    assert asked == ["token"]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from ...errors import SpecError
 from .settings import PluginLogin, Signing
-from .translating import Translating
+from .translating import Translating, login_host
 
 __all__ = ["builder", "logins", "signing", "words"]
-
-_HUB: Final = "https://index.docker.io/v1/"
-_HUB_V2: Final = ("https://index.docker.io/v2/", "https://registry.hub.docker.com/v2/")
 
 
 def builder(making: Translating) -> dict[str, object]:
@@ -76,7 +72,7 @@ def logins(making: Translating) -> Iterator[PluginLogin]:
     if values.text("docker.config"):
         yield PluginLogin(kind="config", config=values.text("docker.config"))
     host = values.text("docker.registry")
-    host = _HUB if host in _HUB_V2 else host
+    host = login_host(host)
     if values.text("docker.password"):
         yield PluginLogin(
             kind="basic",
@@ -95,7 +91,7 @@ def logins(making: Translating) -> Iterator[PluginLogin]:
         values.text("docker.baseimagepassword"),
     )
     if base and user and password:
-        base = _HUB if base in _HUB_V2 else base
+        base = login_host(base)
         yield PluginLogin(
             kind="basic", host=base, username=user, password=password, pull_only=True
         )

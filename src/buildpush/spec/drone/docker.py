@@ -72,7 +72,7 @@ def translate_docker(
     Without *compatible*, findings are for the caller to refuse. Raises `SpecError` for what the
     plugin itself refuses.
     """
-    making = Translating(values, environ, compatible)
+    making = Translating(values, compatible, environ)
     program, settings = values.program, making.settings
     made = PluginSettings(
         raw_tags=values.items("tags"),
@@ -204,12 +204,8 @@ def _tar(making: Translating) -> None:
 
 def _build_args(making: Translating) -> dict[str, str | None]:
     values = making.values
-    several = values.on("plugin-multiple-build-agrs")
-    used, unused = ("args-new", "args") if several else ("args", "args-new")
+    used = making.given_args()
     found = making.pairs(used)
-    if any(values.items(unused)):
-        other = "with" if several else "without"
-        making.say("no-op", unused, f"does nothing {other} PLUGIN_MULTIPLE_BUILD_ARGS")
     given = [item for item in values.items(used) if item]
     for name in _PROXIES:
         _from_environment(making, name, found, given, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from attrs import define, evolve, field
@@ -10,13 +10,11 @@ from attrs import define, evolve, field
 from ...errors import SpecError
 from ..tagging import drone_tags, expand_tag, is_tagged_by_default
 from .reading import Values
-from .settings import Finding, FindingKind, PluginLogin, PluginSettings
-from .translating import host_of
+from .settings import PluginLogin, PluginSettings
+from .translating import HUB, Translating, host_of, login_host
 
 __all__ = ["translate_kaniko"]
 
-_HUB: Final = "https://index.docker.io/v1/"
-_HUB_V2: Final = ("https://index.docker.io/v2/", "https://registry.hub.docker.com/v2/")
 _TYPES: Final[Mapping[str, str]] = {
     "kaniko": "Docker",
     "kaniko-ecr": "ECR",
@@ -56,24 +54,10 @@ _NOTHING: Final[Mapping[str, str]] = {
 
 
 @define(eq=False)
-class _Kaniko:
-    """One translation under way: *values* in, settings and findings collected."""
+class _Kaniko(Translating):
+    """One translation under way; *options* are those of kaniko alone."""
 
-    values: Values
-    compatible: bool
-    settings: dict[str, object] = field(factory=dict[str, object])
     options: dict[str, object] = field(factory=dict[str, object])
-    findings: list[Finding] = field(factory=list[Finding])
-
-    def say(self, kind: FindingKind, flag: str, text: str) -> None:
-        """Note a finding about the variable that *flag* was read from."""
-        variable = self.values.variable(flag) or self.variables(flag)[0]
-        self.findings.append(Finding(kind=kind, variable=variable, text=text))
-
-    def variables(self, flag: str) -> Sequence[str]:
-        """The variables of *flag*; its own name where the program has it not."""
-        found = self.values.by_name.get(flag)
-        return found.flag.variables if found else (flag,)
 
     @property
     def registry(self) -> str:
@@ -89,7 +73,7 @@ class _Kaniko:
         name, registry = self.values.text(flag), self.registry.rstrip("/")
         if self.prefixed or (self.values.program == "kaniko-acr" and flag == "cache-repo"):
             return f"{registry}/{name}" if registry else name
-        if not self.values.on("expand-repo") or self.registry in ("", _HUB):
+        if not self.values.on("expand-repo") or self.registry in ("", HUB):
             return name
         host = registry.removeprefix("https://").removeprefix("http://")
         return name if name.startswith(f"{host}/") else f"{host}/{name}"
@@ -193,12 +177,7 @@ def _build(making: _Kaniko) -> None:
         settings["target"] = values.text("target")
     if values.text("platform"):
         settings["platforms"] = (values.text("platform"),)
-    several = values.on("plugin-multiple-build-agrs")
-    used, unused = ("args-new", "args") if several else ("args", "args-new")
-    settings["build_args"] = _pairs(making, used)
-    if any(values.items(unused)):
-        other = "with" if several else "without"
-        making.say("no-op", unused, f"does nothing {other} PLUGIN_MULTIPLE_BUILD_ARGS")
+    settings["build_args"] = _pairs(making, making.given_args())
     settings["labels"] = _pairs(making, "custom-labels")
     if values.on("reproducible"):
         settings["reproducible"] = True
@@ -337,7 +316,7 @@ def _logins(making: _Kaniko) -> Iterator[PluginLogin]:
         values.text(f"{prefix}-{each}") for each in ("registry", "username", "password")
     )
     if user and password:
-        host = _HUB if host in ("", *_HUB_V2) else host
+        host = login_host(host or HUB)
         yield PluginLogin(
             kind="basic", host=host, username=user, password=password, pull_only=True
         )
@@ -383,7 +362,7 @@ def _push_login(making: _Kaniko) -> Iterator[PluginLogin]:
         return
     user, password = values.text("username"), values.text("password")
     if user and password:
-        host = _HUB if making.registry in _HUB_V2 else making.registry
+        host = login_host(making.registry)
         yield PluginLogin(kind="basic", host=host, username=user, password=password)
     elif user or password:
         missing = "PLUGIN_PASSWORD" if user else "PLUGIN_USERNAME"

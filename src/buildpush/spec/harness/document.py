@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 from attrs import field, frozen
 
-from ...errors import SpecError
+from ...errors import ExpressionError, SpecError
 
 if TYPE_CHECKING:
     import yaml
 
-__all__ = ["Node", "Place", "fault", "read_document"]
+__all__ = ["Node", "Place", "fault", "located", "read_document"]
 
 _LARGEST: Final = 2 << 20
 _DEEPEST: Final = 60
@@ -42,6 +42,13 @@ class Place:
 def fault(place: Place, message: str, hint: str = "") -> SpecError:
     """The error that something at *place* is wrong."""
     return SpecError(f"{place}: {message}", hint=hint)
+
+
+def located(error: ExpressionError, filename: str, line: int) -> ExpressionError:
+    """*error*, which names its path, with the file and the line before it."""
+    found = ExpressionError(f"{Place(filename, line)}: {error.message}", hint=error.hint)
+    found.expression, found.where = error.expression, error.where
+    return found
 
 
 @frozen

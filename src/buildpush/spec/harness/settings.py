@@ -12,10 +12,10 @@ from attrs import field, frozen
 from ...errors import ExpressionError, SpecError
 from ..expressions import Context, resolve_tree
 from ..expressions.context import SecretNamed
-from .document import Node, Place, fault
+from .document import Node, Place, fault, located
 from .steps import HarnessStep
 
-__all__ = ["HarnessSettings", "context_of", "located", "settings_of", "wrong"]
+__all__ = ["HarnessSettings", "context_of", "settings_of", "wrong"]
 
 _EVERYWHERE: Final = frozenset(
     {
@@ -93,7 +93,7 @@ class HarnessSettings:
     """What a step asks for: *settings*, by Harness's names, and the *variables* of a plugin.
 
     *connector* is who pushes, *bases* who pulls base images; *hidden* are the values of secrets
-    that went in; *lines* say where each path stands, for the errors of wrong values.
+    that went in.
     """
 
     settings: Mapping[str, object] = field(factory=dict[str, object], repr=False)
@@ -101,7 +101,6 @@ class HarnessSettings:
     connector: str = ""
     bases: tuple[str, ...] = ()
     hidden: tuple[str, ...] = field(default=(), repr=False)
-    lines: Mapping[str, int] = field(factory=dict[str, int], repr=False)
 
 
 def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
@@ -123,10 +122,9 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
     except ExpressionError as error:
         for name, reason in unsolved.items():
             if f"nothing is called {name}," in error.message:
-                raise located(reason, step) from None
-        raise located(error, step) from None
+                raise _located(reason, step) from None
+        raise _located(error, step) from None
     values = cast("dict[str, object]", resolved.value)
-    lines = step.spec.lines(where)
     timed: dict[str, object] = {}
     if (timeout := step.node.names.get("timeout")) and timeout.text:
         timed["timeout"] = _timeout(step, timeout, scope)
@@ -135,7 +133,6 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
             settings=timed,
             variables=_variables(values, step),
             hidden=resolved.secrets,
-            lines=lines,
         )
     for name in (*_PLACING, "repo"):
         several = name == "baseImageConnectorRefs" and isinstance(values.get(name), list)
@@ -149,22 +146,16 @@ def settings_of(step: HarnessStep, context: Context) -> HarnessSettings:
         connector=_text(values.get("registryRef") or values.get("connectorRef")),
         bases=tuple(_texts(values.get("baseImageConnectorRefs"))),
         hidden=resolved.secrets,
-        lines=lines,
     )
 
 
-def located(error: ExpressionError, step: HarnessStep) -> ExpressionError:
-    """*error* with the line of what it is about."""
+def _located(error: ExpressionError, step: HarnessStep) -> ExpressionError:
+    """*error* with the line of what it is about, in the step or around it."""
     lines: dict[str, int] = {}
     for each in step.above:
         lines |= each.node.lines(each.place.path)
     lines |= step.node.lines(step.place.path)
-    line = lines.get(error.where, step.place.line)
-    found = ExpressionError(
-        f"{Place(step.place.filename, line)}: {error.message}", hint=error.hint
-    )
-    found.expression, found.where = error.expression, error.where
-    return found
+    return located(error, step.place.filename, lines.get(error.where, step.place.line))
 
 
 def context_of(
@@ -275,7 +266,7 @@ def _timeout(step: HarnessStep, node: Node, scope: Context) -> str:
     try:
         return _text(resolve_tree(node.text, scope, where=place.path).value)
     except ExpressionError as error:
-        raise located(error, step) from None
+        raise _located(error, step) from None
 
 
 def _variables(values: Mapping[str, object], step: HarnessStep) -> dict[str, str]:
@@ -316,7 +307,9 @@ def wrong(asked: HarnessSettings, step: HarnessStep, error: SpecError) -> SpecEr
             names = ", ".join(re.findall(r"(?:^|; )([A-Za-z_.0-9]+): ", error.message))
             error = SpecError(f"{names or 'a setting'}: has a secret in it, and is wrong")
             break
-    for path, line in sorted(asked.lines.items(), key=lambda pair: -len(pair[0])):
+    for path, line in sorted(
+        step.spec.lines(step.where.path).items(), key=lambda pair: -len(pair[0])
+    ):
         name = path.removeprefix(f"{step.where.path}.")
         if name != path and f"{name}:" in error.message:
             return SpecError(f"{Place(step.place.filename, line)}: {error}", hint=error.hint)

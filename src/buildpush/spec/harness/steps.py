@@ -11,9 +11,9 @@ from attrs import evolve, field, frozen
 from ...errors import SpecError
 from .document import Node, Place, fault, read_document
 
-__all__ = ["Ancestor", "HarnessFile", "HarnessStep", "read_harness"]
+__all__ = ["IDENTIFIER", "Ancestor", "HarnessFile", "HarnessStep", "read_harness"]
 
-_IDENTIFIER: Final = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]{0,127}")
+IDENTIFIER: Final = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]{0,127}")
 _NAME: Final = re.compile(r"[a-zA-Z_0-9.-][-0-9a-zA-Z_\s.]{0,127}")
 _STEP_KEYS: Final = frozenset(
     [
@@ -269,7 +269,7 @@ def _check(node: Node, place: Place) -> None:
     for name in ("identifier", "spec"):
         if name not in names:
             raise fault(place, f"{name} is required")
-    if not _IDENTIFIER.fullmatch(names["identifier"].text):
+    if not IDENTIFIER.fullmatch(names["identifier"].text):
         line = names["identifier"].line
         raise fault(place.below("identifier", line), "expected letters, digits and _, 128 at most")
     if "name" in names and not _NAME.fullmatch(names["name"].text):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 from ...errors import SpecError
 from ..quantities import DEFAULT_TIMEOUT
 from ..values import FromEnv
+from .steps import IDENTIFIER
 
 if TYPE_CHECKING:
     from ..settings import StepSpec
 
 __all__ = ["write_harness"]
 
-_IDENTIFIER: Final = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]{0,127}")
 # What a step of ours says, and Harness says elsewhere: by a connector, or not at all.
 _ELSEWHERE: Final = frozenset(
     {
@@ -68,7 +68,7 @@ def write_harness(step: StepSpec, *, connector: str, identifier: str, name: str 
     # Imported here for those who write YAML alone.
     import yaml
 
-    if not _IDENTIFIER.fullmatch(identifier):
+    if not IDENTIFIER.fullmatch(identifier):
         raise SpecError("identifier: expected letters, digits and _, 128 at most")
     spec: dict[str, object] = {
         "connectorRef": connector,
